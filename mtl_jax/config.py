@@ -21,7 +21,10 @@ from mtl_jax.io import paths
 from mtl_jax.types import InputError
 
 NETWORKS = ("C0", "C1", "C1-C2", "C1-C3", "C1-C4", "C1-C5")
-APPROACHES = {"mttl": ("heads", "without", "weight"), "sttl": ("of",)}  # each with its options
+APPROACHES = {  # each with its options
+    "mttl": ("heads", "without", "weight", "backbone", "weights"),
+    "sttl": ("of", "backbone", "weights"),
+}
 SINGLE_TASK = "sttl"  # the approach of splits (3.1) and depth (3.2)
 # The stages of each job in order; the choice of one stage is used by the next.
 STAGES = {
@@ -43,8 +46,6 @@ STAGE_MODULES = {
     "seeds": "mtl_jax.experiments.stages.seeds",
 }
 PRETRAINING = "pretraining"  # the job that trains the convolutions before any transfer
-TRANSFER = "transfer"  # the job that compares sets of pretrained weights
-ALEXNET = "alexnet"  # Table 3
 # The registry of the backbones: name, and the module that defines it (docs/howto/new_backbone.md).
 BACKBONES = {
     "alexnet": "mtl_jax.models.alexnet",
@@ -56,10 +57,12 @@ BACKBONES = {
 HEADS = ("shared", "per_task")
 EXPECTED_WEIGHT = "an approach that trains on a collection with a loss weight above 0"
 PRESETS = ("paper", "demo")
+CHECKPOINTS = "checkpoints"  # in the current folder: converted weights are written here
 IMAGENET = "imagenet"  # config.weights: the folder that tools/convert_weights.py writes
 IMAGENET_STUDIES = ("splits", "depth", "paper")  # the paper preset starts from ImageNet
 INITIALIZATIONS = ("he", "krizhevsky2012", "cuda_convnet2")
 BUILTIN_WEIGHTS = ("shipped", "analytic", "random")  # config.weights; any other value is a folder
+ALEXNET = "alexnet"  # the backbone of the paper
 ALEXNET_WEIGHTS = ("shipped", "analytic")
 UNITS = ("view", "lesion")
 PRIMARY_TESTS = ("obuchowski", "proper", "bootstrap")
@@ -76,7 +79,7 @@ OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("exponential", "cosine", "steps")
 WRITERS = ("csv", "tensorboard")
 # Settings that name a file or folder; SOURCES do so after a colon.
-PATHS = ("weights", "transfer.weights", "data.cache", "data.crosswalk", "data.cmmd.boxes")
+PATHS = ("weights", "data.cache", "data.crosswalk", "data.cmmd.boxes")
 SOURCES = ("data.sources", "pretraining.images")
 TRUTH_POLICIES = ("biopsy", "biopsy_or_followup", "biopsy_followup_or_unstated", "birads")
 
@@ -93,7 +96,9 @@ def default() -> ConfigDict:
     #                   paper: splits, depth, cross_validation, test
     c.approaches = ("mttl", "sttl")  # multi-task (all collections), single-task (the target);
     #     with options: mttl+heads=per_task, mttl+weight.NAME=2, mttl+without=NAME (or each),
-    #     sttl+of=NAME (or each). Splits and depth are always single-task
+    #     sttl+of=NAME (or each); mttl+backbone=NAME and mttl+weights=NAME (sttl too) instead of
+    #     model.backbone and weights; this NAME is shipped, analytic, random, imagenet or a folder
+    #     in checkpoints. Splits and depth are always single-task
     c.network = "C1"  # the frozen convolutions: C0 (none), C1 ... C1-C5 (2.3; chosen in 3.2)
     c.weights = "shipped"  # checkpoints/formulas; imagenet: checkpoints/alexnet_imagenet;
     #     analytic: Gabor filters in C1; random; or a folder made by tools/convert_weights.py
@@ -120,10 +125,6 @@ def default() -> ConfigDict:
     c.learning_curve.subsets = 5  # random subsets of each size, an initialization each
     c.seeds = ConfigDict()  # the spread of the test-set AUC over initializations
     c.seeds.initializations = 10
-    c.transfer = ConfigDict()  # compare sets of pretrained weights (configs/transfer.py)
-    c.transfer.weights = ("random", "analytic", "shipped")  # each is compared with the last
-    c.transfer.initializations = 5
-    c.transfer.study = "test"  # or cross_validation
     c.selection = ConfigDict()
     c.selection.unit = "view"  # or lesion: the AUC that split and network are chosen by
 
@@ -311,7 +312,7 @@ def expand_paths(c: ConfigDict) -> None:
 # The value of each setting with a fixed set of values.
 CHOICES = {
     "preset": PRESETS,
-    "study": (*STAGES, PRETRAINING, TRANSFER),
+    "study": (*STAGES, PRETRAINING),
     "model.backbone": BACKBONES,
     "model.heads": HEADS,
     "model.initialization": INITIALIZATIONS,
@@ -328,7 +329,6 @@ CHOICES = {
     "selection.unit": UNITS,
     "statistics.primary.unit": UNITS,
     "statistics.primary.test": PRIMARY_TESTS,
-    "transfer.study": ("test", "cross_validation"),
     "pretraining.head": PRETRAINING_HEADS,
     "pretraining.initialization": PRETRAINING_INITIALIZATIONS,
 }
@@ -339,8 +339,7 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         lambda v: v >= 1,
         "devices train.epochs train.batch_size train.checkpoint_epochs splits.count "
         "splits.initializations depth.initializations cross_validation.initializations "
-        "test.initializations learning_curve.subsets seeds.initializations "
-        "transfer.initializations analysis.n_init "
+        "test.initializations learning_curve.subsets seeds.initializations analysis.n_init "
         "analysis.maps analysis.explained analysis.steps analysis.gallery "
         "pretraining.images_per_epoch pretraining.validation_images",
     ),
@@ -392,9 +391,9 @@ def validate(c: ConfigDict) -> None:
     for name in c.train.writers:
         _require_one_of("train.writers", name, WRITERS)
     freeze_depth(c.network)
-    _validate_backbone(c)
     for approach in c.approaches:
         parse_approach(approach)
+    _validate_backbones(c)
     _require(c, "approaches", bool(c.approaches), "at least one of mttl, sttl")
     _require(c, "approaches", len(set(c.approaches)) == len(c.approaches), "distinct values")
     _require(
@@ -419,9 +418,6 @@ def validate(c: ConfigDict) -> None:
     _require(c, "train.final_learning_rate", falling, rule)
     _validate_approaches(c)
     _validate_stages(c)
-    names = {weights.rstrip("/").rpartition("/")[2] for weights in c.transfer.weights}
-    distinct = 0 < len(names) == len(c.transfer.weights)
-    _require(c, "transfer.weights", distinct, "one or more values with different last parts")
     small, pooled = c.pretraining.small_epochs, c.pretraining.head == "pooled"
     rule = "an integer >= 0 and <= train.epochs"
     _require(c, "pretraining.small_epochs", 0 <= small <= c.train.epochs, rule)
@@ -454,35 +450,39 @@ def _validate_sources(c: ConfigDict) -> None:
         )
 
 
-def _validate_backbone(c: ConfigDict) -> None:
-    """Check the backbone; a comparison of weights uses it for the weights 'random' alone."""
-    backbone = c.model.backbone
-    if backbone == ALEXNET or c.study == TRANSFER:
-        return
-    rule = "alexnet, the only backbone that can be pretrained here"
-    _require(c, "model.backbone", c.study != PRETRAINING, rule)
-    _require(
-        c,
-        "weights",
-        c.weights not in ALEXNET_WEIGHTS,
-        f"weights of {backbone} (config.model.backbone): random, or a folder made by "
-        "tools/convert_weights.py",
-    )
+def _validate_backbones(c: ConfigDict) -> None:
+    """Check that the weights of each approach can be of its backbone."""
+    rule = f"{ALEXNET}, the only backbone that can be pretrained here"
+    _require(c, "model.backbone", c.study != PRETRAINING or c.model.backbone == ALEXNET, rule)
+    for name in c.approaches:
+        _, options = parse_approach(name)
+        backbone, weights = approach_network(c, name)
+        if backbone == ALEXNET or weights not in ALEXNET_WEIGHTS:
+            continue
+        if "backbone" in options or "weights" in options:
+            rule = (
+                f"weights of {backbone}, and {weights} are of {ALEXNET}: add +weights=random, or "
+                f"+weights=NAME of a folder in {CHECKPOINTS} made by tools/convert_weights.py"
+            )
+            raise _error("approaches", name, rule)
+        rule = (
+            f"weights of {backbone} (config.model.backbone): random, or a folder made by "
+            "tools/convert_weights.py"
+        )
+        raise _error("weights", weights, rule)
 
 
 def _validate_approaches(c: ConfigDict) -> None:
     """Check what does not depend on the collections: each approach is tested and trains."""
     default_weights = parse_task_weights(c.train.task_weights)
-    field = "transfer.study" if c.study == TRANSFER else "study"
-    study = c.transfer.study if c.study == TRANSFER else c.study
-    cross_validated = "cross_validation" in STAGES.get(study, ())
+    cross_validated = "cross_validation" in STAGES.get(c.study, ())
     for name in c.approaches:
         kind, options = parse_approach(name)
         collection = options.get("of", c.data.target)
         if collection != c.data.target and cross_validated:
             raise InputError(
                 f"config.approaches={name!r} cannot be evaluated: cross-validation evaluates only"
-                f" the target ({c.data.target}); remove it, or set config.{field} to 'test'"
+                f" the target ({c.data.target}); remove it, or set config.study to 'test'"
             )
         weights = default_weights | approach_task_weights(options)
         unused = {task for task, weight in weights.items() if not weight}
@@ -492,6 +492,15 @@ def _validate_approaches(c: ConfigDict) -> None:
             has_data = len(unused | {options.get("without")} - {None, "each"}) < len(c.data.sources)
         if not has_data:
             raise _error("approaches", name, EXPECTED_WEIGHT)
+
+
+def approach_network(c: ConfigDict, name: str) -> tuple[str, str]:
+    """Return the backbone of an approach, and its weights as `config.weights` names them."""
+    _, options = parse_approach(name)
+    weights = options.get("weights", c.weights)
+    if "weights" in options and weights not in (*BUILTIN_WEIGHTS, IMAGENET):
+        weights = f"{CHECKPOINTS}/{weights}"
+    return options.get("backbone", c.model.backbone), weights
 
 
 def approach_task_weights(options: Mapping[str, str]) -> dict[str, float]:
@@ -544,21 +553,24 @@ def parse_approach(name: str, field: str = "approaches") -> tuple[str, dict[str,
     `field` is the config field named in error messages.
 
     Options: heads; weight.NAME, the weight of a collection in the loss; without, the collection
-    left out of training; of, the collection of single-task learning.
+    left out of training; of, the collection of single-task learning; backbone; weights, the
+    pretrained weights.
     """
     kind, *options = name.split("+")
     _require_one_of(field, kind, tuple(APPROACHES))
     if not re.fullmatch(r"[\w.=+-]+", name):
-        raise _error(field, name, "letters, digits and _ . = + - only")
+        rule = f"letters, digits and _ . = + - only; weights=NAME is a folder in {CHECKPOINTS}"
+        raise _error(field, name, rule)
     parsed: dict[str, str] = {}
     for option in options:
         key, _, value = option.partition("=")
-        option_name = key.partition(".")[0]
+        option_name = "weight" if key.startswith("weight.") else key
         known = APPROACHES[kind]
         if not value or option_name not in known or key in parsed:
             raise _error(field, name, f"{kind} with options {', '.join(known)}, each once")
-        if option_name == "heads":
-            _require_one_of(field, value, HEADS)
+        choices = {"heads": HEADS, "backbone": tuple(BACKBONES)}.get(option_name)
+        if choices:
+            _require_one_of(field, value, choices)
         if option_name == "weight":
             parse_task_weights([f"{key.removeprefix('weight.')}:{value}"], field)
         parsed[key] = value
@@ -591,10 +603,9 @@ def _require(c: ConfigDict, field: str, valid: bool, rule: str) -> None:
 def _require_one_of(field: str, value: str, choices: Collection[str]) -> None:
     if value in choices:
         return
-    new = old_names.VALUES.get((field, value))
-    similar = [new] if new else get_close_matches(str(value), choices, 1)
-    hint = f" (did you mean {similar[0]!r}?)" if similar else ""
-    raise _error(field, value, f"one of {', '.join(choices)}{hint}")
+    similar = get_close_matches(str(value), choices, 1)
+    hint = old_names.value_message(field, value) or (similar and f"did you mean {similar[0]!r}?")
+    raise _error(field, value, f"one of {', '.join(choices)}" + (f" ({hint})" if hint else ""))
 
 
 def _reject_unknown_fields(c: ConfigDict) -> None:

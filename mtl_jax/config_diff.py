@@ -15,6 +15,15 @@ def changed_fields(
     return {f: (old.get(f), new.get(f)) for f in fields if old.get(f) != new.get(f)}
 
 
+def fill_missing(stored: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `stored` with the fields of `defaults` that it lacks, at any depth."""
+    filled = {**defaults, **stored}
+    for key, value in stored.items():
+        if isinstance(value, Mapping) and isinstance(defaults.get(key), Mapping):
+            filled[key] = fill_missing(value, defaults[key])
+    return filled
+
+
 def format_changes(changes: Mapping[str, tuple[Any, Any]]) -> str:
     """Return 'train.epochs is 2, not 3' (stored, current) for each change, four at most."""
     named = list(changes.items())[:4]

@@ -16,7 +16,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from mtl_jax import environment, old_names
-from mtl_jax.config import PRETRAINING, TRANSFER, expand_paths, validate
+from mtl_jax.config import PRETRAINING, expand_paths, validate
 from mtl_jax.io import command_line, paths, signals
 from mtl_jax.training import malloc
 from mtl_jax.types import InputError
@@ -96,17 +96,6 @@ def pretraining(config: ConfigDict, folder: Path) -> None:
     print(train.describe(config) if FLAGS.dry_run else train.pretrain(config, folder))
 
 
-def transfer(config: ConfigDict, folder: Path) -> None:
-    from mtl_jax.experiments.compare_weights import format_tables, run_transfer, show_plan
-
-    if FLAGS.dry_run:
-        show_plan(config, folder)
-        return
-    results = run_transfer(config, folder)
-    if results:
-        print(format_tables(results))
-
-
 def run_distributed(job: Callable[[], None], config: ConfigDict) -> None:
     """Run `job` in each of the processes that a launcher started, or in this one if it is alone."""
     with environment.report_start_errors():
@@ -129,7 +118,7 @@ def run_distributed(job: Callable[[], None], config: ConfigDict) -> None:
         job()
 
 
-JOBS = {PRETRAINING: pretraining, TRANSFER: transfer}  # any other job is a study
+JOBS = {PRETRAINING: pretraining}  # any other job is a study
 
 
 def parse_flags(arguments: list[str], values: flags.FlagValues = FLAGS) -> list[str]:
@@ -188,7 +177,7 @@ def _describe_invalid_value(error: str) -> str:
 
 
 def reject_old_fields(arguments: list[str]) -> None:
-    """Raise InputError with the new name if an argument sets a config field of version 0.1.0."""
+    """Raise InputError with the new name if an argument sets a field of an earlier version."""
     for argument in arguments:
         match = re.match(r"--?config\.([\w.]+)", argument)
         message = old_names.field_message(match[1]) if match else ""

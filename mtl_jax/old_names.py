@@ -1,4 +1,4 @@
-"""Names of version 0.1.0 and what replaced them in 0.2.0.
+"""Names of earlier versions and what replaced them, in 0.2.0 if not stated otherwise.
 
 Old names are rejected with the new one in commands, config files and work folders. Weight folders
 and model bundles of 0.1.0 load: their keys are renamed while they are read.
@@ -28,18 +28,30 @@ FIELDS = {
     "source.schedule": "train.schedule",
     "source.warmup": "train.warmup",
     "source": "pretraining",
-    "pretraining.optimizer": "train.optimizer",
-    "pretraining.schedule": "train.schedule",
-    "pretraining.warmup": "train.warmup",
 }
 REMOVED = {
     "analysis.momentum": "t-SNE always uses the paper's 0.5",
     "analysis.learning_rate": "t-SNE always uses the paper's 500",
-    "train.tensorboard": "set config.train.writers='(\"tensorboard\",)'",
     "analysis.trees": "the random forest always has 500 trees",
     "ray.retries": "a run whose worker dies is always restarted up to 5 times",
     "source.name": "the name of the weights is that of their images",
 }
+# Fields of 0.2.0, which the config.json of every study has: they had no effect on other studies,
+# or replaced settings have the same default. What became of each since.
+COMPARE_BY_APPROACHES = (
+    "compare weights by config.approaches, such as ('sttl+weights=random', "
+    "'sttl+weights=shipped'), in the study test or cross_validation with its initializations"
+)
+REMOVED_IN_0_3 = {
+    "transfer.weights": COMPARE_BY_APPROACHES,
+    "transfer.initializations": COMPARE_BY_APPROACHES,
+    "transfer.study": COMPARE_BY_APPROACHES,
+    "pretraining.optimizer": "set config.train.optimizer (adamw for adam)",
+    "pretraining.schedule": "set config.train.schedule",
+    "pretraining.warmup": "set config.train.warmup",
+    "train.tensorboard": "set config.train.writers to ('tensorboard',)",
+}
+TRANSFER = "transfer"  # a study of 0.2.0
 VALUES = {
     ("study", "source"): "pretraining",
     ("data.unusable", "refuse"): "reject",
@@ -65,13 +77,25 @@ KEYS = {  # of JSON files
 
 
 def field_message(field: str) -> str:
-    """Return what became of a field such as 'model.trunk'; '' for one that 0.1.0 did not have."""
+    """Return what became of a field such as 'model.trunk'; '' for one that never existed."""
+    if field.partition(".")[0] == TRANSFER:
+        return f"config.{field} was removed in 0.3.0: {COMPARE_BY_APPROACHES}"
+    if field in REMOVED_IN_0_3:
+        return f"config.{field} was removed in 0.3.0: {REMOVED_IN_0_3[field]}"
     if field in REMOVED:
         return f"config.{field} was removed in {SINCE}: {REMOVED[field]}; delete it"
     for old in (field, field.partition(".")[0]):
         if old in FIELDS:
             return f"config.{field} is config.{FIELDS[old]}{field[len(old) :]} since {SINCE}"
     return ""
+
+
+def value_message(field: str, value: str) -> str:
+    """Return what became of a value of a field, or '' for one that never existed."""
+    if (field, value) == ("study", TRANSFER):
+        return f"removed in 0.3.0: {COMPARE_BY_APPROACHES}"
+    new = VALUES.get((field, value), "")
+    return new and f"did you mean {new!r}?"
 
 
 def module_message(name: str) -> str:

@@ -15,6 +15,7 @@ from mtl_jax.experiments.run_lists import Approach
 from mtl_jax.experiments.splits import Split
 from mtl_jax.experiments.stages import get
 from mtl_jax.io import workdir
+from mtl_jax.models import registry
 from mtl_jax.types import RoiSet, Run
 
 HOSTILE = "<script>alert('case')</script>&\"'$x_"
@@ -177,6 +178,7 @@ def make_folder(
     results = summarize(
         study, stages, tables, records, rois, split, weights_metadata, conventional, rules
     )
+    results["backbones"] = {"alexnet": registry.get("alexnet").describe()}
     workdir.write_json(folder / "results.json", results)
     if analysed and "mttl" in approaches:
         make_analysis(folder / "analysis", rois, tables, runs)

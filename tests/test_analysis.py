@@ -74,9 +74,10 @@ def test_every_result_can_be_read(folder: Path, inputs: AnalysisInputs) -> None:
     rows = {(r["layer"], r["measure"], r["groups"], r["rois"]) for r in results.convergence["mttl"]}
     assert ("F4", "silhouette", "task", "learned") in rows
     assert ("F1", "mmd2", "t and x", "learned") in rows
-    assert [row["layer"] for row in results.layers] == sorted(alexnet.LAYERS)
+    assert list(results.layers) == ["mttl", "sttl"]
+    assert [row["layer"] for row in results.layers["sttl"]] == sorted(alexnet.LAYERS)
     # Weights and biases of C1 to C5 and F1 to F5, by hand.
-    parameters = {row["layer"]: int(row["parameters"]) for row in results.layers}
+    parameters = {row["layer"]: int(row["parameters"]) for row in results.layers["sttl"]}
     assert parameters["C1"] == 64 * (11 * 11 * 3 + 1)
     assert parameters["F1"] == 4096 * (3 * 3 * 256 + 1)
     assert sum(parameters.values()) == 32_889_590

@@ -199,7 +199,7 @@ def test_new_layers_use_the_scheme_of_the_config(
     c.model.initialization = "krizhevsky2012"
     run = Run("sttl", ("a",), "C1", None, seed=0)
     with pytest.raises(FitCalled) as fit_call:
-        train_runs.train_and_score([run], [tmp_path / "run"], {}, None, weights, c)
+        train_runs.train_and_score([run], [tmp_path / "run"], {}, None, {"sttl": weights}, c)
     params, training = fit_call.value.args
     assert training.initialization == "krizhevsky2012"
     assert (np.asarray(params["F1"]["bias"]) == 1).all()

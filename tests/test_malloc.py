@@ -125,5 +125,5 @@ def test_a_run_with_rois_on_disk_releases_freed_memory(monkeypatch: pytest.Monke
         weights = Weights(
             {}, {"name": "made up", "backbone": "alexnet", "lrn": False, "arrays_sha256": ""}
         )
-        train_runs.train_and_score([run], [], {}, None, weights, config.default())
+        train_runs.train_and_score([run], [], {}, None, {"sttl": weights}, config.default())
     assert calls == ["release", "build"]

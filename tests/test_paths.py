@@ -87,12 +87,10 @@ def test_every_setting_with_a_path_is_recorded_expanded(home: Path) -> None:
     c = config.default()
     c.weights, c.data.cache, c.data.crosswalk = "~/w", "~/cache", "~/pairs.csv"
     c.data.cmmd.boxes, c.pretraining.images = "~/boxes.csv", "folder:~/photos"
-    c.transfer.weights = ("random", "~/w", "~/v")
     c.data.sources = ("manifest:~/m.csv", "phantom:dm", "tfds:~/tfds/x/1.0.0")
     config.expand_paths(c)
     written = json.dumps(c.to_dict())
     assert "~" not in written
-    assert c.transfer.weights == ("random", f"{home}/w", f"{home}/v")
     assert c.data.sources == (f"manifest:{home}/m.csv", "phantom:dm", f"tfds:{home}/tfds/x/1.0.0")
     assert (c.weights, c.data.crosswalk) == (f"{home}/w", f"{home}/pairs.csv")
     assert (c.data.cmmd.boxes, c.pretraining.images) == (

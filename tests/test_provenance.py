@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,14 +16,14 @@ from mtl_jax import config, main, report, weights
 from mtl_jax.analysis import write_results
 from mtl_jax.data import ingest, shards
 from mtl_jax.experiments import provenance, splits, train_runs
-from mtl_jax.experiments.compare_weights import run_transfer, show_plan
 from mtl_jax.experiments.hand_crafted import conventional_scores
 from mtl_jax.experiments.run_lists import independent_test_runs
-from mtl_jax.experiments.runner import run_study
+from mtl_jax.experiments.runner import run_study, show_plan
 from mtl_jax.training import software
 from mtl_jax.types import InputError
 
-JOBS: dict[str, Callable] = {"mttl": run_study, "paper": run_study, "transfer": run_transfer}
+JOBS = ("mttl", "paper", "transfer")
+OTHER_WEIGHTS = "sttl+weights=analytic"  # an approach of the study transfer
 
 
 class Studies:
@@ -78,8 +77,7 @@ class Studies:
             c.splits.networks = c.depth.networks = ("C1-C5",)
             c.cross_validation.initializations = 1
         if name == "transfer":
-            c.study = "transfer"
-            c.transfer.weights, c.transfer.initializations = (c.weights, "analytic"), 1
+            c.approaches = ("sttl", OTHER_WEIGHTS)
         config.validate(c)
         return c
 
@@ -93,8 +91,8 @@ class Studies:
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory: pytest.TempPathFactory) -> Studies:
     studies = Studies(tmp_path_factory.mktemp("provenance"))
-    for name, run in JOBS.items():
-        run(studies.make_config(name), studies.folder / name)
+    for name in JOBS:
+        run_study(studies.make_config(name), studies.folder / name)
     return studies
 
 
@@ -186,7 +184,7 @@ def test_another_precision_is_rejected(
     path.rename(path.with_suffix(".moved"))  # the runs themselves record the precision, too
     try:
         with pytest.raises(InputError, match="precision.train is 'float32', not 'bfloat16'"):
-            JOBS[name](studies.make_config(name), studies.folder / name)
+            run_study(studies.make_config(name), studies.folder / name)
     finally:
         path.with_suffix(".moved").replace(path)
 
@@ -369,40 +367,47 @@ def test_another_platform_is_accepted_like_another_version(
     gpu_record = software.record() | {"platform": "gpu"}
     monkeypatch.setattr(software, "record", lambda: json.loads(json.dumps(gpu_record)))
     with pytest.raises(InputError, match="platform is 'cpu', not 'gpu'.*--accept_versions"):
-        run_transfer(c, folder)
+        run_study(c, folder)
     c.accept_versions = True
-    results = run_transfer(c, folder)  # all runs are done
+    results = run_study(c, folder)  # all runs are done
     assert not results["provenance"]["mixed"]
     c.executor = "ray"  # the workers train, so this process may have another platform
-    runs = independent_test_runs(make_approaches(("sttl",), "sfm", ("sfm", "dm")), "C1-C5", 0, (0,))
+    approaches = make_approaches((OTHER_WEIGHTS,), "sfm", ("sfm", "dm"))
+    runs = independent_test_runs(approaches, "C1-C5", 0, (0,))
     c.accept_versions = False
     gpu_record["precision"] = read_provenance(folder)["precision"]
     job_record = json.loads(json.dumps(read_provenance(folder) | gpu_record))
     job = SimpleNamespace(record=lambda run: dict(job_record))
-    provenance.reject_mixed(runs, folder / "weights" / "analytic", job, c)
+    provenance.reject_mixed(runs, folder, job, c)
 
 
 def read_provenance(folder: Path) -> dict:
-    (path,) = (folder / "weights" / "analytic").glob("runs/*/run.json")
+    (path,) = (folder / "runs").glob(f"{OTHER_WEIGHTS}-*/run.json")
     return json.loads(path.read_text())["provenance"]
 
 
-def test_a_transfer_study_has_the_checks_of_every_study(
+def test_the_plan_of_several_weights_names_each(
     studies: Studies, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = studies.folder / "transfer"
-    assert json.loads((folder / "folds.json").read_text())["collections"].keys() == {"sfm", "dm"}
-    show_plan(studies.make_config("transfer"), tmp_path)
-    plan = capsys.readouterr().out
-    assert "to do: 2 of 2 runs" in plan and "split of sfm:" in plan
-    assert "operations per second" in plan and not list(tmp_path.iterdir())
     c = studies.make_config("transfer")
-    c.transfer.weights = ("nowhere", "analytic")
+    c.approaches = ("sttl", OTHER_WEIGHTS, "sttl+weights=nowhere")
     show_plan(c, tmp_path)
-    message = "weights nowhere: left out of this plan: config.weights='nowhere' is invalid: no such"
-    assert message in capsys.readouterr().out
+    plan = capsys.readouterr().out
+    assert "to do: 3 of 3 runs" in plan and "split of sfm:" in plan
+    assert "operations per second" in plan and not list(tmp_path.iterdir())
+    for name, text in (
+        ("sttl", "made for a test"),
+        (OTHER_WEIGHTS, "Gabor"),
+        ("sttl+weights=nowhere", "checkpoints/nowhere. They do not exist yet. Make them first"),
+    ):
+        (line,) = (line for line in plan.splitlines() if line.startswith(f"weights of {name}: "))
+        assert text in line
+    assert f"frozen with random values in {OTHER_WEIGHTS}, because" in plan
+    with pytest.raises(InputError, match="config.approaches='sttl.weights=nowhere' is invalid"):
+        run_study(c, tmp_path / "w")
+    c.approaches = c.approaches[:2]
     c.data.sources, c.data.target = c.data.sources[1:], "dm"
-    c.transfer.study, c.data.test_fraction, c.folds = "cross_validation", 0.0, 6
+    c.study, c.data.test_fraction, c.folds = "cross_validation", 0.0, 6
     with pytest.raises(InputError, match="fold"):
         show_plan(c, tmp_path)
 
@@ -410,7 +415,7 @@ def test_a_transfer_study_has_the_checks_of_every_study(
 def test_training_and_scored_rois_are_recorded() -> None:
     """A changed split or exclusion does not change the shards."""
     rois, c = make_roi_set("t", 30), config.default()
-    random_weights = weights.find("random")
+    random_weights = {"sttl": weights.find("random")}
     (run,) = independent_test_runs(make_approaches(("sttl",), "t", ("t",)), "C1", 0, (0,))
     split = splits.make_split(
         {rois.name: rois}, rois.name, (), splits.SplitRules(True, 0, 4, 0.5, 0)
@@ -424,7 +429,7 @@ def test_training_and_scored_rois_are_recorded() -> None:
 
 
 def test_settings_without_effect_on_the_numbers_are_not_recorded() -> None:
-    rois, random_weights = make_roi_set("t", 30), weights.find("random")
+    rois, random_weights = make_roi_set("t", 30), {"sttl": weights.find("random")}
     split = splits.make_split(
         {rois.name: rois}, rois.name, (), splits.SplitRules(True, 0, 4, 0.5, 0)
     )
@@ -457,7 +462,8 @@ def test_analysis_files_and_conventional_scores_are_recomputed_from_other_data(
         split = splits.make_split(
             {rois.name: rois}, rois.name, (), splits.SplitRules(True, 0, 4, 0.5, 0)
         )
-        job = provenance.Provenance({"sfm": rois}, split, weights.find("random"), config.default())
+        random_weights = {"sttl": weights.find("random")}
+        job = provenance.Provenance({"sfm": rois}, split, random_weights, config.default())
         records = {run.id: job.record(run)}
         tables = conventional_scores(folder, [run], {"sfm": rois}, split, 0, records)
         return tables["lda"].score, (folder / "lda.csv").stat().st_mtime_ns

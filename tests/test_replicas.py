@@ -183,7 +183,7 @@ def test_replicas_of_several_folds_are_ragged(
     layouts = []
     monkeypatch.setattr(executors, "train_and_score", lambda *args: layouts.append(args[-1]))
     for runs in (seeds, folds):
-        inputs = StudyInputs({}, None, Weights({}, {}), [])
+        inputs = StudyInputs({}, None, {"mttl": Weights({}, {})}, [])
         executors.run_locally(runs, tmp_path, inputs, c, lambda run: None)
     assert layouts == [Replicas(1, 2), Replicas(1, 2, ragged=True)]
 
@@ -309,7 +309,7 @@ def test_only_runs_that_differ_in_seed_and_fold_alone_are_trained_together() -> 
     c = config.default()
     c.replicas = 4
     pretrained = Weights(dict.fromkeys(("C1", "C2", "C3"), {}), {})
-    inputs = StudyInputs({}, None, pretrained, [])
+    inputs = StudyInputs({}, None, {"mttl": pretrained}, [])
     groups = executors.group_runs([*runs, *subsets, all_cases], inputs, c)
     # Runs of a fold are adjacent. All cases and subsets of them have different numbers of steps.
     assert [[(run.initialization, run.fold) for run in group] for group in groups] == [
@@ -319,7 +319,7 @@ def test_only_runs_that_differ_in_seed_and_fold_alone_are_trained_together() -> 
         [(0, None)],
     ]
     # Randomly initialized frozen layers differ by seed.
-    random_c2 = inputs._replace(weights=Weights({"C1": {}}, {}))
+    random_c2 = inputs._replace(weights={"mttl": Weights({"C1": {}}, {})})
     assert all(len(group) == 1 for group in executors.group_runs(runs, random_c2, c))
 
 
@@ -336,8 +336,9 @@ def test_as_many_folds_are_trained_together_as_fit_on_a_gpu(
     # An ROI's activations are 7 x 7 x 384 floats in eight orientations, 0.6 MB, and a quarter of
     # the memory is for them: two folds of 15,000 ROIs fit in 20 GB.
     monkeypatch.setattr(executors, "n_training_rois", lambda *_: 15_000)
-    pretrained = Weights(dict.fromkeys(("C1", "C2", "C3"), {}), {})
-    groups = executors.group_runs(runs, StudyInputs({}, None, pretrained, []), config.default())
+    pretrained = Weights(dict.fromkeys(("C1", "C2", "C3"), {}), {"backbone": "alexnet"})
+    inputs = StudyInputs({}, None, {"mttl": pretrained}, [])
+    groups = executors.group_runs(runs, inputs, config.default())
     assert [len({run.fold for run in group}) for group in groups] == [2, 2, 1]
     assert [len(group) for group in groups] == [4, 4, 2]
 

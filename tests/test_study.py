@@ -20,7 +20,7 @@ from mtl_jax.experiments.run_lists import (
 from mtl_jax.io import workdir
 from mtl_jax.types import InputError, RoiSet, Run
 
-CARD = {"name": "none", "backbone": "alexnet", "lrn": False}
+CARD = {"name": "none", "lrn": False}
 RULES = EvaluationRules("view", Primary("lesion", "obuchowski", ("mttl", "sttl")), 200, 0)
 
 

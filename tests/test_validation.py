@@ -64,7 +64,8 @@ def train(
         convolutions, {"name": "made up", "backbone": "alexnet", "lrn": False, "arrays_sha256": ""}
     )
     folders = [folder / run.id for run in runs]
-    train_runs.train_and_score(runs, folders, COLLECTIONS, SPLIT, weights, c, replicas)
+    by_approach = {run.approach: weights for run in runs}
+    train_runs.train_and_score(runs, folders, COLLECTIONS, SPLIT, by_approach, c, replicas)
     return folders
 
 

@@ -56,8 +56,8 @@ def analyse(
 ) -> None:
     """Write the analyses of each approach into `folder`.
 
-    layers.csv: the layers of the network;
     rois.npz: the analysed ROIs, with pictures (n, 128, 128) uint8;
+    layers-APPROACH.csv: the layers of the network;
     tsne-APPROACH-LAYER.npz: points (m, 2) of the m sampled ROIs, KL divergence of each start;
     convergence-APPROACH.csv: silhouette score and squared MMD of tasks and classes by layer;
     maps-APPROACH.npz: deconvolution maps (of sequential backbones only) and
@@ -84,8 +84,9 @@ def analyse(
             continue
         print(f"analysis of {approach}", flush=True)
         trained = load()
-        if not (folder / "layers.csv").exists():
-            _write_layers(folder / "layers.csv", trained)
+        layers_path = folder / f"layers-{approach}.csv"
+        if not layers_path.exists():
+            _write_layers(layers_path, trained)
         if maps_path in paths and not maps_path.exists():
             _write_maps(maps_path, trained, inputs, mean, std, settings)
         if not (convergence_path.exists() and all(path.exists() for path in tsne_paths.values())):

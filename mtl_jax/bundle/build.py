@@ -18,7 +18,6 @@ from mtl_jax.bundle import training_ranges
 from mtl_jax.bundle.model import Model, Reference
 from mtl_jax.bundle.out_of_fold import OutOfFoldScores, Study, find_scores, read_json, read_study
 from mtl_jax.bundle.probabilities import calibrate, choose_operating_points, slope_error
-from mtl_jax.config import ALEXNET
 from mtl_jax.data import shards
 from mtl_jax.data.array_rows import Rows
 from mtl_jax.experiments import scores as score_tables
@@ -69,7 +68,7 @@ def build_model(
     split = splits.Split.from_record(study.folds)
     training_rows, _ = splits.run_rows(run, collections, split)
     params = checkpoint.read_params(run_folder / "checkpoint")
-    backbone = c.model.get("backbone", ALEXNET)  # absent in early studies
+    backbone, weights = _find_network(study, run.approach)
     scores = score_tables.read_scores(run_folder / "scores.csv")
     scores = scores.select_rows(scores.task == split.target)
     held_out = find_scores(record, study, read_study(Path(out_of_fold)) if out_of_fold else None)
@@ -88,10 +87,10 @@ def build_model(
             "name": f"{registry.get(backbone).title} {HEAD}",
             "backbone": backbone,
             "outputs": int(params["F5"]["kernel"].shape[-1]),
-            "lrn": study.results["weights"]["lrn"],
+            "lrn": weights["lrn"],
             "input_size": registry.build(backbone).input_size,
         },
-        "weights": study.results["weights"],
+        "weights": weights,
         "preprocessing": collections[split.target].manifest["imaging"] | {"orientations": 8},
         "split": study.results["split"],
         "collections": [c for c in study.results["collections"] if c["name"] in run.tasks],
@@ -113,6 +112,15 @@ def build_model(
     reference, about["reference_scores"] = _with_out_of_fold(reference, held_out, split.target)
     about["far"] = training_ranges.far_distance(reference.features)
     return Model(about, params, reference)
+
+
+def _find_network(study: Study, approach: str) -> tuple[str, dict[str, Any]]:
+    """Return the backbone of an approach and the metadata of its weights."""
+    if "networks" in study.results:
+        network = study.results["networks"][approach]
+        return network["backbone"], network["weights"]
+    # Studies of 0.2.0 have one network, and early ones do not name its backbone.
+    return study.config["model"].get("backbone", "alexnet"), study.results["weights"]
 
 
 def model_card_aucs(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from mtl_jax.analysis.analyse import AnalysisInputs, TrainedNetwork, analyse
 from mtl_jax.experiments import splits
 from mtl_jax.experiments.provenance import digest
 from mtl_jax.experiments.scores import Scores
-from mtl_jax.models.base import Network
+from mtl_jax.models import registry
 from mtl_jax.training import checkpoint
 from mtl_jax.types import RoiSet, Run
+from mtl_jax.weights import Weights
 
 
 def run_analyses(
@@ -25,15 +26,15 @@ def run_analyses(
     tables: Mapping[str, Scores],
     collections: Mapping[str, RoiSet],
     split: splits.Split,
-    build: Callable[..., Network],
+    weights: Mapping[str, Weights],
     settings: ConfigDict,
     seed: int,
     provenance: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Write `folder`/analysis/ for the first run of each approach that is tested on the target.
 
-    All networks are analysed on the same ROIs. `build(outputs=n)` makes the network of the runs.
-    Existing results are kept unless `provenance`, that of each run, has changed.
+    All networks are analysed on the same ROIs. `weights` are those of each approach. Existing
+    results are kept unless `provenance`, that of each run, has changed.
     """
     target = split.target
     first_runs: dict[str, Run] = {}
@@ -54,7 +55,9 @@ def run_analyses(
     analyse(
         folder / "analysis",
         {
-            approach: functools.partial(_load_network, folder / "runs" / run.id, build)
+            approach: functools.partial(
+                _load_network, folder / "runs" / run.id, weights[approach].metadata
+            )
             for approach, run in first_runs.items()
         },
         AnalysisInputs(
@@ -73,9 +76,12 @@ def run_analyses(
     )
 
 
-def _load_network(run_folder: Path, build: Callable[..., Network]) -> TrainedNetwork:
+def _load_network(run_folder: Path, pretrained: Mapping[str, Any]) -> TrainedNetwork:
+    """Return the network of a run; `pretrained` is the metadata of its weights."""
     params = checkpoint.read_params(run_folder / "checkpoint")
-    return TrainedNetwork(build(outputs=params["F5"]["bias"].shape[0]), params, 0)
+    outputs = params["F5"]["bias"].shape[0]
+    network = registry.build(pretrained["backbone"], outputs, lrn=pretrained["lrn"])
+    return TrainedNetwork(network, params, 0)
 
 
 def _scores_of_rows(table: Scores, rois: RoiSet, rows: np.ndarray) -> np.ndarray:

@@ -87,7 +87,7 @@ def run_cost(
 def total_cost(runs: Sequence[Run], c: ConfigDict, inputs: StudyInputs) -> Cost:
     """Return the cost of all `runs`."""
     collections, split = inputs.collections, inputs.split
-    costs = [run_cost(run, collections, split, c.train, c.model.backbone) for run in runs]
+    costs = [run_cost(run, collections, split, c.train, inputs.backbone(run)) for run in runs]
     return Cost(sum(cost.steps for cost in costs), sum(cost.operations for cost in costs))
 
 

@@ -7,31 +7,37 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from mtl_jax import patient_notes
-from mtl_jax.config import BUILTIN_WEIGHTS
+from mtl_jax.config import ALEXNET, BUILTIN_WEIGHTS, approach_network
 from mtl_jax.data import audit, crosswalk, patients
 from mtl_jax.experiments.compute_cost import Cost
 from mtl_jax.experiments.study_inputs import StudyInputs
 from mtl_jax.training.optimizer import frozen_layers
 from mtl_jax.types import Run
+from mtl_jax.weights import Weights
 
 MIXED = "note: mixed: runs of several versions or platforms are compared (--accept_versions)"
 
 
 def print_inputs(c: ConfigDict, inputs: StudyInputs) -> None:
     """Print the collections, the split, the approaches and the weights."""
-    print_data(inputs)
-    metadata = inputs.weights.metadata
-    print(f"weights: {metadata['name']}. {metadata['note']}")
-    if c.model.backbone != "alexnet":
-        print(f"backbone: {c.model.backbone}")
-    elif c.weights in BUILTIN_WEIGHTS:
+    _print_data(inputs)
+    approaches: dict[tuple[str, str], list[str]] = {}
+    for name in inputs.weights:
+        approaches.setdefault(approach_network(c, name), []).append(name)
+    for (backbone, _), names in approaches.items():
+        metadata = inputs.weights[names[0]].metadata
+        of = f" of {', '.join(names)}" if len(approaches) > 1 else ""
+        print(f"weights{of}: {metadata['name']}. {metadata['note']}")
+        if backbone != ALEXNET:
+            print(f"backbone{of}: {backbone}")
+    if list(approaches) == [(ALEXNET, c.weights)] and c.weights in BUILTIN_WEIGHTS:
         print(
             "note: these weights are not pretrained on ImageNet. For ImageNet weights run python "
             "tools/convert_weights.py --download and set --config.weights=imagenet"
         )
 
 
-def print_data(inputs: StudyInputs) -> None:
+def _print_data(inputs: StudyInputs) -> None:
     """Print the collections, the split and the approaches."""
     for name, rois in inputs.collections.items():
         malignant = int((rois.index["label"] == 1).sum())
@@ -85,15 +91,23 @@ def print_plan(
     print(end="", flush=True)
 
 
-def print_randomly_frozen(runs: Sequence[Run], pretrained: Sequence[str]) -> None:
+def print_randomly_frozen(runs: Sequence[Run], weights: Mapping[str, Weights]) -> None:
     """Print a note on frozen layers that have no pretrained weights."""
-    random_layers = {name for run in runs for name in frozen_layers(run.network)} - set(pretrained)
-    if random_layers:
-        print(
-            f"note: {', '.join(sorted(random_layers))} are frozen with random values, because "
-            "the weights do not have these layers",
-            flush=True,
-        )
+    layers: dict[str, set[str]] = {}
+    for run in runs:
+        random_layers = set(frozen_layers(run.network)) - set(weights[run.approach].params)
+        layers.setdefault(run.approach, set()).update(random_layers)
+    approaches: dict[str, list[str]] = {}
+    for approach, random_layers in layers.items():
+        approaches.setdefault(", ".join(sorted(random_layers)), []).append(approach)
+    for names, of in approaches.items():
+        if names:
+            where = f" in {', '.join(of)}" if len(approaches) > 1 else ""
+            print(
+                f"note: {names} are frozen with random values{where}, because the weights do not "
+                "have these layers",
+                flush=True,
+            )
 
 
 def progress_bar() -> tqdm:

@@ -64,7 +64,7 @@ def group_runs(runs: Sequence[Run], inputs: StudyInputs, c: ConfigDict) -> list[
         runs_by_subset.setdefault(subset_key(run), []).append(run)
     compatible: dict[Any, list[list[Run]]] = {}
     for key, subset_runs in runs_by_subset.items():
-        if set(frozen_layers(key.network)) <= set(inputs.weights.params):
+        if set(frozen_layers(key.network)) <= set(inputs.weights[key.approach].params):
             epochs = n_epochs(key, inputs.collections, inputs.split, c.train)
             fold = None if key.fold is None else 0
             settings = replace(key, initialization=0, split=1, fold=fold)
@@ -98,11 +98,12 @@ def _max_group_size(run: Run, inputs: StudyInputs, c: ConfigDict) -> tuple[int, 
     """Return how many runs like `run` can train together, and on how many different subsets."""
     if c.replicas:
         return c.replicas, c.replicas
-    state_bytes, image_bytes = training_bytes(c.model.backbone, run.network)
+    state_bytes, image_bytes = training_bytes(inputs.backbone(run), run.network)
     n_runs = max_runs(state_bytes + c.train.batch_size * image_bytes, c.devices)
     if n_runs == 1:
         return 1, 1
-    stored_bytes = roi_bytes(c.model.backbone, run.network if c.feature_cache == "auto" else "C0")
+    cached_network = run.network if c.feature_cache == "auto" else "C0"
+    stored_bytes = roi_bytes(inputs.backbone(run), cached_network)
     n_rois = n_training_rois(run, inputs.collections, inputs.split)
     return n_runs, max_datasets(n_rois * stored_bytes)
 

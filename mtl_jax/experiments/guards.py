@@ -11,6 +11,7 @@ import jax
 from ml_collections import ConfigDict
 
 from mtl_jax import environment, patient_notes
+from mtl_jax.config import default
 from mtl_jax.data import patients, shards
 from mtl_jax.experiments import executors, leak_checks, provenance, splits
 from mtl_jax.experiments.provenance import Provenance
@@ -33,7 +34,9 @@ def locked_workdir(folder: Path, c: ConfigDict) -> Iterator[None]:
     multihost.assert_same(f"the config {provenance.digest(shared)[:12]}")
     with contextlib.ExitStack() as stack:
         multihost.on_primary(lambda: stack.enter_context(workdir.lock(folder)))
-        multihost.on_primary(lambda: workdir.reject_other_config(folder, settings))
+        multihost.on_primary(
+            lambda: workdir.reject_other_config(folder, settings, default().to_dict())
+        )
         yield
 
 
@@ -48,7 +51,7 @@ def record_study(
     Called before any training; InputError if folds.json differs from that of an earlier job.
     Prints a note on near-duplicate ROIs and on similar patient ids.
     """
-    workdir.claim(folder, c.to_dict())
+    workdir.claim(folder, c.to_dict(), default().to_dict())
     workdir.record_environment(folder, [device.device_kind for device in jax.devices()])
     collections = inputs.collections
     near_duplicates = leak_checks.find_near_duplicates_across_split(collections, inputs.split)

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from mtl_jax.config_diff import changed_fields, format_changes
+from mtl_jax.config import default
+from mtl_jax.config_diff import changed_fields, fill_missing, format_changes
 from mtl_jax.data import shards
 from mtl_jax.experiments import splits
 from mtl_jax.experiments.compute_cost import n_epochs
@@ -33,20 +34,24 @@ class Provenance:
     """The provenance of the runs of a job: the software of this process, the weights, the training
     and scored ROIs, and the settings that affect the numbers.
 
-    Paths, devices and other settings without effect on the numbers are left out.
+    `weights` are those of each approach. Paths, devices and other settings without effect on the
+    numbers are left out.
     """
 
     def __init__(
         self,
         collections: Mapping[str, RoiSet],
         split: splits.Split,
-        weights: Weights,
+        weights: Mapping[str, Weights],
         c: ConfigDict,
     ) -> None:
         self._collections, self._split, self._c = collections, split, c
         self._content = {name: shards.content_digest(rois) for name, rois in collections.items()}
         keys = ("name", "backbone", "lrn", "arrays_sha256")
-        self._weights = {key: weights.metadata[key] for key in keys}
+        self._weights = {
+            approach: {key: pretrained.metadata[key] for key in keys}
+            for approach, pretrained in weights.items()
+        }
         self._data: dict[Any, dict[str, Any]] = {}
 
     def record(self, run: Run) -> dict[str, Any]:
@@ -55,11 +60,12 @@ class Provenance:
         train = c.train.to_dict()
         train = {k: v for k, v in train.items() if k not in (*FIELDS_WITHOUT_EFFECT, "precision")}
         train["epochs"] = n_epochs(run, self._collections, self._split, c.train)
+        model = c.model.to_dict() | {"backbone": self._weights[run.approach]["backbone"]}
         record = software.record()
         record["precision"]["train"] = c.train.precision
-        record["weights"] = self._weights
+        record["weights"] = self._weights[run.approach]
         record["data"] = self._data_digests(run)
-        record["settings"] = {"run": asdict(run), "train": train, "model": c.model.to_dict()}
+        record["settings"] = {"run": asdict(run), "train": train, "model": model}
         return json.loads(json.dumps(record))  # equal to what is read back from a file
 
     def _data_digests(self, run: Run) -> dict[str, Any]:
@@ -147,6 +153,10 @@ def _read_provenance(folder: Path, run: Run) -> dict[str, Any]:
 def _reject_difference(
     recorded: Mapping[str, Any], expected: Mapping[str, Any], run: Run, accept_versions: bool
 ) -> None:
+    # Settings that the package got after the run was trained have their defaults.
+    later = {"train": default().train.to_dict(), "model": default().model.to_dict()}
+    settings = {name: _pick(values, expected["settings"][name]) for name, values in later.items()}
+    recorded = fill_missing(recorded, {"settings": settings})
     changes = changed_fields(recorded, expected, ignored=(VERSIONS_BEFORE,))
     if not all(map(software.may_differ, changes)):
         ordered = sorted(changes.items(), key=lambda change: software.may_differ(change[0]))
@@ -162,6 +172,10 @@ def _reject_difference(
         f"run {run.id} was trained with other versions: {difference}; {REMEDY}, or set "
         "--accept_versions, which marks results and report as mixed"
     )
+
+
+def _pick(values: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    return {key: values[key] for key in keys}
 
 
 def _format_versions(recorded: Mapping[str, Any]) -> str:

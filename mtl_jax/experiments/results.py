@@ -17,7 +17,6 @@ from mtl_jax.experiments.scores import Scores
 from mtl_jax.experiments.splits import Split
 from mtl_jax.experiments.stage_tables import auc_rows, condition_differences, group_by_condition
 from mtl_jax.experiments.stages import Stage, get
-from mtl_jax.models import registry
 from mtl_jax.types import RoiSet, Run
 
 
@@ -47,9 +46,6 @@ def summarize(
         ],
         "data_use": data_use(stages, collections, split),
         "weights": dict(weights_metadata),
-        "backbones": {
-            name: registry.get(name).describe() for name in [weights_metadata["backbone"]]
-        },
         "stages": [],
         "runs": list(records.values()),
         "selection": {},

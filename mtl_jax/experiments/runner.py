@@ -1,6 +1,5 @@
 """Run a study: prepare its inputs, train the missing runs of each stage and write the results."""
 
-import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from mtl_jax.analysis import choose_rois
-from mtl_jax.config import STAGES
+from mtl_jax.config import STAGES, default
 from mtl_jax.experiments import compute_cost, console, executors, guards, stages
 from mtl_jax.experiments import scores as score_tables
 from mtl_jax.experiments.analyses import run_analyses
@@ -72,6 +71,7 @@ def _evaluate(
         last_runs = []
     provenance = {run.id: records[run.id]["provenance"] for run in last_runs}
     conventional = _conventional_scores(c, folder, inputs, last_runs, provenance)
+    networks = _describe_networks(inputs, runs)
     results = summarize(
         c.study,
         finished,
@@ -79,11 +79,18 @@ def _evaluate(
         records,
         inputs.collections,
         inputs.split,
-        inputs.weights.metadata,
+        networks[runs[0].approach]["weights"],
         conventional,
         EvaluationRules(c.selection.unit, primary, c.statistics.bootstrap, c.seed),
     )
-    results["provenance"] = summarize_provenance(records.values())
+    results |= {
+        "networks": networks,
+        "backbones": {
+            name: registry.get(name).describe()
+            for name in sorted({network["backbone"] for network in networks.values()})
+        },
+        "provenance": summarize_provenance(records.values()),
+    }
     workdir.write_json(folder / "results.json", results)
     if c.analysis.enabled and last_runs:
         run_analyses(
@@ -92,12 +99,21 @@ def _evaluate(
             score_tables.read_runs(last_runs, folder),
             inputs.collections,
             inputs.split,
-            functools.partial(registry.build, c.model.backbone, lrn=inputs.weights.metadata["lrn"]),
+            inputs.weights,
             c.analysis,
             c.seed,
             provenance,
         )
     return results
+
+
+def _describe_networks(inputs: StudyInputs, runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+    """Return the entry `networks` of results.json: backbone and weights of each approach."""
+    metadata = {run.approach: inputs.weights[run.approach].metadata for run in runs}
+    return {
+        approach: {"backbone": pretrained["backbone"], "weights": dict(pretrained)}
+        for approach, pretrained in metadata.items()
+    }
 
 
 def _conventional_scores(
@@ -118,7 +134,7 @@ def _conventional_scores(
 
 def show_plan(c: ConfigDict, folder: Path, inputs: StudyInputs | None = None) -> None:
     """Print the plan and its cost, without training."""
-    workdir.reject_other_config(folder, c.to_dict())
+    workdir.reject_other_config(folder, c.to_dict(), default().to_dict())
     inputs = inputs or prepare_inputs(c, dry_run=True)
     console.print_inputs(c, inputs)
     print(resolve_primary(c.statistics.primary, c.study, inputs.approaches, c.data.target))
@@ -134,7 +150,7 @@ def show_plan(c: ConfigDict, folder: Path, inputs: StudyInputs | None = None) ->
         compute_cost.total_cost(missing, c, inputs),
         rate,
     )
-    console.print_randomly_frozen(planned, list(inputs.weights.params))
+    console.print_randomly_frozen(planned, inputs.weights)
 
 
 def _run_stages(

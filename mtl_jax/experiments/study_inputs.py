@@ -7,12 +7,18 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from mtl_jax import weights
-from mtl_jax.config import IMAGENET_STUDIES, parse_task_weights
+from mtl_jax.config import (
+    IMAGENET_STUDIES,
+    SINGLE_TASK,
+    approach_network,
+    parse_approach,
+    parse_task_weights,
+)
 from mtl_jax.data import crosswalk, ingest
 from mtl_jax.experiments import splits, stages
 from mtl_jax.experiments.run_lists import Approach, expand_approaches
 from mtl_jax.training import devices
-from mtl_jax.types import InputError, RoiSet
+from mtl_jax.types import InputError, RoiSet, Run
 
 
 class StudyInputs(NamedTuple):
@@ -20,25 +26,30 @@ class StudyInputs(NamedTuple):
 
     collections: dict[str, RoiSet]
     split: splits.Split
-    weights: weights.Weights
+    weights: dict[str, weights.Weights]  # of each approach
     approaches: list[Approach]
 
     @property
-    def run_inputs(self) -> tuple[dict[str, RoiSet], splits.Split, weights.Weights]:
+    def run_inputs(self) -> tuple[dict[str, RoiSet], splits.Split, dict[str, weights.Weights]]:
         """The inputs of a single run."""
         return self.collections, self.split, self.weights
+
+    def backbone(self, run: Run) -> str:
+        """Return the backbone of a run."""
+        return self.weights[run.approach].metadata["backbone"]
 
 
 def prepare_inputs(c: ConfigDict, dry_run: bool = False) -> StudyInputs:
     """Return the inputs that `c` names, after converting new collections to shards.
 
-    A `dry_run` does not need the ImageNet weights.
+    A `dry_run` does not need the weights that tools/convert_weights.py writes.
     """
     devices.enable_compilation_cache(Path(c.data.cache) / "compiled")
-    find_weights = weights.find_for_plan if dry_run else weights.find_for_backbone
-    pretrained = find_weights(c.weights, c.model.backbone)
-    if c.preset == "paper" and c.study in IMAGENET_STUDIES:
-        weights.require_photographs(pretrained, c.study)
+    # The stages splits and depth train with the default weights.
+    defaults = (SINGLE_TASK,) if c.study in IMAGENET_STUDIES else ()
+    pretrained = _find_weights(c, (*c.approaches, *defaults), dry_run)
+    if c.preset == "paper" and defaults:
+        weights.require_photographs(pretrained[approach_network(c, SINGLE_TASK)], c.study)
     collections = load_collections(c)
     approaches = expand_approaches(
         c.approaches,
@@ -62,7 +73,25 @@ def prepare_inputs(c: ConfigDict, dry_run: bool = False) -> StudyInputs:
             name for name in split.official_tests_in_training if name in trained_on
         )
     )
-    return StudyInputs(collections, split, pretrained, approaches)
+    names = (*(approach.name for approach in approaches), *defaults)
+    by_approach = {name: pretrained[approach_network(c, name)] for name in names}
+    return StudyInputs(collections, split, by_approach, approaches)
+
+
+def _find_weights(
+    c: ConfigDict, names: Iterable[str], dry_run: bool
+) -> dict[tuple[str, str], weights.Weights]:
+    """Return the weights of these approaches by `approach_network`, each loaded once."""
+    find = weights.find_for_plan if dry_run else weights.find_for_backbone
+    found: dict[tuple[str, str], weights.Weights] = {}
+    for name in names:
+        backbone, weights_name = approach_network(c, name)
+        if (backbone, weights_name) not in found:
+            _, options = parse_approach(name)
+            has_option = "backbone" in options or "weights" in options
+            loaded = find(weights_name, backbone, name if has_option else "")
+            found[backbone, weights_name] = loaded
+    return found
 
 
 def evaluated_auxiliaries(

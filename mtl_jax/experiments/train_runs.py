@@ -55,16 +55,16 @@ def train_and_score(
     folders: Sequence[Path],
     collections: Mapping[str, RoiSet],
     split: splits.Split,
-    weights: Weights,
+    weights: Mapping[str, Weights],
     c: ConfigDict,
     replicas: Replicas | None = None,
 ) -> None:
     """Train and score one run, or several that train together in `replicas`.
 
-    Several runs may differ only in initialization, partition, fold or subset of the cases. The
-    folder of each run then has run.json, history.jsonl, timing.json, scores.csv and, if its weights
-    are kept, checkpoint/. scores.csv is written last: a run that has it is finished. All processes
-    train; process 0 alone scores and writes.
+    `weights` are those of each approach. Several runs may differ only in initialization, partition,
+    fold or subset of the cases. The folder of each run then has run.json, history.jsonl,
+    timing.json, scores.csv and, if its weights are kept, checkpoint/. scores.csv is written last: a
+    run that has it is finished. All processes train; process 0 alone scores and writes.
     """
     begin = time.monotonic()
     malloc.trim()  # memory of the previous runs
@@ -83,19 +83,20 @@ def _prepare(
     runs: Sequence[Run],
     collections: Mapping[str, RoiSet],
     split: splits.Split,
-    weights: Weights,
+    weights: Mapping[str, Weights],
     c: ConfigDict,
 ) -> _Setup:
     """Return the data, the network and the settings of `runs`; all processes must have the same."""
-    run = runs[0]  # the others have the same tasks, heads, frozen layers and number of epochs
+    run = runs[0]  # the others have the same approach, frozen layers and number of epochs
+    pretrained = weights[run.approach]
     subsets = run_data.make_subsets(runs, collections, split)
     dataset, rois = run_data.training_dataset(subsets, collections, c.stream)
     if is_on_host(dataset):
         malloc.release_freed_memory()  # slower, but these ROIs do not fit in memory
     network = registry.build(
-        weights.metadata["backbone"],
+        pretrained.metadata["backbone"],
         outputs=2 * (len(run.tasks) if run.heads == "per_task" else 1),
-        lrn=weights.metadata["lrn"],
+        lrn=pretrained.metadata["lrn"],
         dropout=c.model.dropout,
     )
     cached = frozen_layers(run.network) if c.feature_cache == "auto" else ()
@@ -105,7 +106,16 @@ def _prepare(
     provenance = {run: job.record(run) for run in runs}
     multihost.assert_same(f"data, weights and settings {digest(list(provenance.values()))[:12]}")
     return _Setup(
-        collections, weights, c, train_config, network, cached, subsets, dataset, rois, provenance
+        collections,
+        pretrained,
+        c,
+        train_config,
+        network,
+        cached,
+        subsets,
+        dataset,
+        rois,
+        provenance,
     )
 
 
@@ -212,6 +222,8 @@ def _run_record(setup: _Setup, run: Run, train_auc: Mapping[str, float | None]) 
         "approach": run.approach,
         "tasks": list(run.tasks),
         "network": run.network,
+        "backbone": setup.weights.metadata["backbone"],
+        "weights": {key: setup.weights.metadata[key] for key in ("name", "arrays_sha256")},
         "fold": run.fold,
         "split": None if run.fold is None else run.split,
         "target_cases": run.target_cases,

@@ -7,12 +7,13 @@ import platform
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import filelock
 
 from mtl_jax import old_names
-from mtl_jax.config_diff import changed_fields, format_changes
+from mtl_jax.config_diff import changed_fields, fill_missing, format_changes
 from mtl_jax.io import atomic
 from mtl_jax.types import InputError
 
@@ -32,6 +33,7 @@ IGNORED_FIELDS = (
     "stream",
     "train.validation_epochs",
     "train.writers",
+    *old_names.REMOVED_IN_0_3,
 )
 PACKAGES = (
     "mtl_jax",
@@ -73,9 +75,11 @@ def lock(folder: Path) -> Iterator[None]:
         yield
 
 
-def claim(folder: Path, config: Mapping[str, Any]) -> None:
+def claim(
+    folder: Path, config: Mapping[str, Any], defaults: Mapping[str, Any] = MappingProxyType({})
+) -> None:
     """Make the existing `folder` the work folder of `config`, unless it already is."""
-    reject_other_config(folder, config)
+    reject_other_config(folder, config, defaults)
     if not (folder / "config.json").exists():
         write_json(folder / "config.json", config)
 
@@ -90,13 +94,19 @@ def reject_old(folder: Path, config: Mapping[str, Any]) -> None:
         )
 
 
-def reject_other_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Raise InputError if `folder` belongs to another config, with the fields that differ."""
+def reject_other_config(
+    folder: Path, config: Mapping[str, Any], defaults: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    """Raise InputError if `folder` belongs to another config, with the fields that differ.
+
+    Fields that config.json lacks were added to the package later; they have their `defaults`.
+    """
     path = folder / "config.json"
     if not path.exists():
         return
     written = _read_json(path)
     reject_old(folder, written)
+    written = fill_missing(written, json.loads(json.dumps(dict(defaults))))
     current = json.loads(json.dumps(config))
     difference = format_changes(changed_fields(written, current, ignored=IGNORED_FIELDS))
     if difference:

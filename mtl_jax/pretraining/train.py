@@ -18,6 +18,7 @@ from jax.sharding import NamedSharding
 from ml_collections import ConfigDict
 
 from mtl_jax import weights
+from mtl_jax.config import default
 from mtl_jax.io import workdir
 from mtl_jax.pretraining import network
 from mtl_jax.pretraining.image_sources import open_task
@@ -43,7 +44,7 @@ def pretrain(c: ConfigDict, folder: Path) -> str:
     bit-identical.
     """
     with workdir.lock(folder):
-        workdir.claim(folder, c.to_dict())
+        workdir.claim(folder, c.to_dict(), default().to_dict())
         device_kinds = [d.device_kind for d in jax.devices()[: c.devices]]
         workdir.record_environment(folder, device_kinds)
         if not (folder / "weights" / "card.json").exists():

@@ -51,13 +51,16 @@ Table = TypeVar("Table", Rois, Maps, Embedding)
 
 
 class Findings(NamedTuple):
-    """Results of the analyses: embeddings by approach and layer, tables, and maps by approach."""
+    """Results of the analyses: embeddings by approach and layer, tables and maps by approach.
+
+    The key of `layers` in a work folder of 0.2.0, which has one table of layers, is ''.
+    """
 
     rois: Rois
     embeddings: dict[str, dict[str, Embedding]]
     convergence: dict[str, list[dict[str, str]]]
     maps: dict[str, Maps]
-    layers: list[dict[str, str]]
+    layers: dict[str, list[dict[str, str]]]
 
 
 def read(folder: Path) -> Findings | None:
@@ -75,7 +78,7 @@ def read(folder: Path) -> Findings | None:
         embeddings,
         {name: _rows(path) for name, path in _files(folder, "convergence-", ".csv")},
         {name: _arrays(path, Maps) for name, path in _files(folder, "maps-", ".npz")},
-        _rows(folder / "layers.csv") if (folder / "layers.csv").is_file() else [],
+        {name.removeprefix("-"): _rows(path) for name, path in _files(folder, "layers", ".csv")},
     )
 
 

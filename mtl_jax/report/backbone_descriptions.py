@@ -1,6 +1,6 @@
 """Read the texts on a backbone that results.json holds."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mtl_jax.report.read_workdir import WorkFolder
 
@@ -16,7 +16,6 @@ class BackboneText(NamedTuple):
     input_size: int | None  # pixels to which ROIs are resampled; None: they are not
 
 
-def describe_backbone(work: WorkFolder) -> BackboneText:
-    """Return the texts on the backbone of a work folder."""
-    model: dict[str, Any] = work.config["model"]
-    return BackboneText(**work.results["backbones"][model["backbone"]])
+def describe_backbone(work: WorkFolder, name: str) -> BackboneText:
+    """Return the texts on a backbone of the study."""
+    return BackboneText(**work.results["backbones"][name])

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mtl_jax.report import backbone_descriptions, phrases, statements
+from mtl_jax.report import networks, phrases, statements
 from mtl_jax.report.read_workdir import WorkFolder
 
 PAPER = "Samala et al. 2017, Phys. Med. Biol. 62 8894"
@@ -63,30 +63,55 @@ def _data(work: WorkFolder) -> str:
 
 
 def _network(work: WorkFolder) -> str:
-    run, weights = work.runs[0], work.results["weights"]
-    pretrained = ", ".join(run["pretrained"]) or "no layers"
-    frozen = ", ".join(run["frozen"]) or "none"
-    note = f" ({weights['note'].rstrip('.')})" if phrases.uses_builtin_weights(work) else ""
     # Work folders without this setting used He-normal kernels.
     initialization = INITIALIZATIONS[work.config["model"].get("initialization", "he")]
-    start = f"Weights of {pretrained} were those of {weights['name']}{note}"
-    heads = {run["heads"] for run in work.runs if "heads" in run} or {"shared"}
-    backbone = backbone_descriptions.describe_backbone(work)
-    size = backbone.input_size
-    resampled = f" ROIs were resampled to {size} × {size} pixels (bicubic)." if size else ""
-    shape = phrases.join_and(sorted("one output layer for all collections" if h == "shared" else
-                                "an output layer for each collection" for h in heads))  # fmt: skip
+    frozen = ", ".join(work.runs[0]["frozen"]) or "none"
     trained = "; ".join(
         f"{phrases.approach_name(approach)} was trained on "
         f"{phrases.join_and(phrases.tasks_of(work, approach))}"
         for approach in work.approaches
     )
     return (
-        f"The network was {backbone.network} (4096, 4096, 1000, 100 and 2 nodes), "
-        f"with {shape}.{resampled} {start}; all other layers were initialized "
+        f"{_backbones(work)} {_weights(work)}; all other layers were initialized "
         f"randomly, the fully connected layers with {initialization}. Frozen layers: {frozen}. "
         f"{trained}."
     )
+
+
+def _backbones(work: WorkFolder) -> str:
+    heads = {run["heads"] for run in work.runs if "heads" in run} or {"shared"}
+    shape = phrases.join_and(sorted("one output layer for all collections" if h == "shared" else
+                                "an output layer for each collection" for h in heads))  # fmt: skip
+    nodes = "4096, 4096, 1000, 100 and 2 nodes"
+    backbones = networks.list_backbones(work)
+    sizes = {b.text.name: b.text.input_size for b in backbones if b.text.input_size}
+    resampled = "".join(
+        f" ROIs were resampled to {size} × {size} pixels (bicubic) for {name}."
+        for name, size in sizes.items()
+    )
+    if len(backbones) == 1:
+        return f"The network was {backbones[0].text.network} ({nodes}), with {shape}.{resampled}"
+    texts = [
+        f"the network of {phrases.join_approaches(backbone.approaches)} was {backbone.text.network}"
+        for backbone in backbones
+    ]
+    return (
+        f"T{'; '.join(texts)[1:]}. The fully connected layers had {nodes}, with {shape}.{resampled}"
+    )
+
+
+def _weights(work: WorkFolder) -> str:
+    """Return the origin of the pretrained layers, without a full stop."""
+    starts = networks.list_starts(work)
+    texts = []
+    for start in starts:
+        layers, weights = ", ".join(start.run["pretrained"]), start.weights
+        note = f" ({weights['note'].rstrip('.')})" if start.builtin else ""
+        text = f"weights of {layers or 'no layers'} were those of {weights['name']}{note}"
+        of = f"in {phrases.join_approaches(start.approaches)}, " if len(starts) > 1 else ""
+        texts.append(of + text)
+    text = "; ".join(texts)
+    return text[0].upper() + text[1:]
 
 
 def _training(work: WorkFolder) -> str:
@@ -140,11 +165,14 @@ def _statistics(work: WorkFolder) -> str:
 def _analyses(work: WorkFolder) -> str:
     a: Mapping[str, Any] = work.config["analysis"]
     gradients = f"(Sundararajan et al. 2017; {a['steps']} steps, with the mean gray as baseline)."
+    backbones = networks.list_backbones(work)
+    projected = [backbone.text.name for backbone in backbones if not backbone.text.no_maps]
+    of = f" of {phrases.join_and(projected)}" if len(projected) < len(backbones) else ""
     maps = (
-        f"Integrated gradients were computed {gradients}"
-        if backbone_descriptions.describe_backbone(work).no_maps
-        else "Feature maps were projected to pixels by a deconvolutional network (Zeiler and "
+        f"Feature maps{of} were projected to pixels by a deconvolutional network (Zeiler and "
         f"Fergus 2014), and integrated gradients were computed {gradients}"
+        if projected
+        else f"Integrated gradients were computed {gradients}"
     )
     text = (
         "Features of the layers F1 to F4, averaged over the eight orientations, were embedded by "

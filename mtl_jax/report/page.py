@@ -13,10 +13,10 @@ from markupsafe import Markup
 
 from mtl_jax.io import atomic
 from mtl_jax.report import (
-    backbone_descriptions,
     collect_figures,
     figure_style,
     methods,
+    networks,
     phrases,
     read_workdir,
     roc_curves,
@@ -80,6 +80,7 @@ def render(work: read_workdir.WorkFolder, figures: collect_figures.ReportFigures
         "method": phrases.method_name,
         "approach": phrases.approach_name,
         "join_and": phrases.join_and,
+        "join_approaches": phrases.join_approaches,
         "duration": tables.duration,
     }
     script = Markup((TEMPLATES / "hover.js").read_text(encoding="utf-8"))
@@ -89,7 +90,7 @@ def render(work: read_workdir.WorkFolder, figures: collect_figures.ReportFigures
         results=work.results,
         words=phrases,
         statements=statements,
-        backbone=backbone_descriptions.describe_backbone(work),
+        backbones=networks.list_backbones(work),
         tables=tables,
         units=collect_figures.UNITS,
         figures=figures,

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from mtl_jax import patient_notes
-from mtl_jax.config import BUILTIN_WEIGHTS
+from mtl_jax.report.networks import list_starts
 from mtl_jax.report.read_workdir import SECONDARY_ESTIMATORS, WorkFolder
 
 MIN_LESIONS = 100  # below this an AUC is weak evidence
@@ -65,6 +65,11 @@ def join_and(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
+def join_approaches(names: Sequence[str]) -> str:
+    """Return 'MTTL and STTL' for mttl and sttl."""
+    return join_and([approach_name(name) for name in names])
+
+
 def is_phantom(work: WorkFolder) -> bool:
     """Return whether a collection is simulated."""
     return any("simulated" in c["truth_source"] for c in work.results["collections"])
@@ -87,6 +92,13 @@ def question(work: WorkFolder) -> str:
             f"How well does a network trained on {_training_data(work, first)} classify unseen "
             f"lesions of {target} as malignant or benign?"
         )
+    same_tasks = all(tasks_of(work, a) == tasks_of(work, first) for a in others)
+    if same_tasks and len(list_starts(work)) > 1:
+        names = [approach_name(approach) for approach in (first, *others)]
+        return (
+            f"Which network, trained on {join_and(tasks_of(work, first))}, classifies lesions of "
+            f"{target} as malignant or benign best: {', '.join(names[:-1])} or {names[-1]}?"
+        )
     trained = [_training_data(work, approach) for approach in (first, *others)]
     return (
         f"Does a network trained on {trained[0]} classify lesions of {target} as malignant or "
@@ -100,19 +112,17 @@ def _training_data(work: WorkFolder, approach: str) -> str:
     return f"{join_and(tasks)}{only} ({approach_name(approach)})"
 
 
-def uses_builtin_weights(work: WorkFolder) -> bool:
-    """Return whether training started from weights of this package or random weights."""
-    return work.config["weights"] in BUILTIN_WEIGHTS
-
-
 def warnings(work: WorkFolder) -> list[str]:
     """Return the limitations of the results, the most serious first, except PHANTOM_NOTICE."""
     results, texts = work.results, [*_mixed(work), *_weak(work), *_few_patients(work)]
-    if uses_builtin_weights(work):
-        texts.append(
-            "The initial weights are not ImageNet weights; the results are not those of transfer "
-            f"learning from ImageNet. {results['weights']['note']}"
-        )
+    starts = list_starts(work)
+    for start in starts:
+        if start.builtin:
+            of = f" of {join_approaches(start.approaches)}" if len(starts) > 1 else ""
+            texts.append(
+                f"The initial weights{of} are not ImageNet weights; the results are not those of "
+                f"transfer learning from ImageNet. {start.weights['note']}"
+            )
     near_duplicates = work.folds.get("alike", [])
     if near_duplicates:
         a, b = near_duplicates[0]["a"], near_duplicates[0]["b"]

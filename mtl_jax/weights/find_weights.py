@@ -3,7 +3,7 @@
 import sysconfig
 from pathlib import Path
 
-from mtl_jax.config import ALEXNET, IMAGENET
+from mtl_jax.config import ALEXNET, CHECKPOINTS, IMAGENET
 from mtl_jax.models import registry
 from mtl_jax.types import InputError
 from mtl_jax.weights.folder import load
@@ -25,71 +25,73 @@ def find_shipped_folder() -> Path:
 
 
 SHIPPED = find_shipped_folder()
-CHECKPOINTS = Path("checkpoints")  # in the current folder: converted weights are written here
 
 
 def get_imagenet_folder(backbone: str = ALEXNET) -> Path:
     """Return the folder of converted ImageNet weights, which config.weights='imagenet' reads."""
-    return CHECKPOINTS / f"{backbone}_{IMAGENET}"
+    return Path(CHECKPOINTS, f"{backbone}_{IMAGENET}")
 
 
-def find(name: str, backbone: str = ALEXNET) -> Weights:
+def find(name: str, backbone: str = ALEXNET, approach: str = "") -> Weights:
     """Return the weights that `config.weights` names; InputError if they do not exist.
 
     `name` is 'shipped' or 'analytic' (AlexNet only), 'random', 'imagenet' (the folder that
     tools/convert_weights.py writes for `backbone`) or the path of a folder. Other weights are never
-    substituted.
+    substituted. Errors name config.weights, or the `approach` that has the weights as an option.
     """
     if name == "random":
         return _untrained(backbone, "random", "Not pretrained: all layers are random.")
     if name == "analytic":
         return make_analytic()
-    folder = get_imagenet_folder(backbone)
-    if name == IMAGENET and not folder.is_dir():
-        raise InputError(
-            f"config.weights='imagenet' is invalid: the folder {folder} does not exist; make it "
-            f"with: {_conversion_command(backbone)}"
-        )
-    if name == IMAGENET:
+    folder = _folder(name, backbone)
+    if folder.is_dir():
         return load(folder)
-    if name != "shipped":
-        if not Path(name).is_dir():
-            raise InputError(
-                f"config.weights={name!r} is invalid: no such folder; expected shipped, analytic, "
-                "random, imagenet or a folder made by tools/convert_weights.py"
-            )
-        return load(Path(name))
-    if not SHIPPED.is_dir():
-        raise InputError(
-            f"config.weights='shipped' is invalid: the folder {SHIPPED} does not exist; reinstall "
-            "mtl_jax with its checkpoints, or set config.weights to 'imagenet', 'analytic' or "
-            "'random'"
+    if name == "shipped":
+        reason = (
+            f"the folder {folder} does not exist; reinstall mtl_jax with its checkpoints, or use "
+            "imagenet, analytic or random weights"
         )
-    return load(SHIPPED)
+    elif _is_converted(name):
+        reason = (
+            f"the folder {folder} does not exist; make it with: "
+            f"{_conversion_command(folder, backbone)}"
+        )
+    else:
+        reason = (
+            "no such folder; expected shipped, analytic, random, imagenet or a folder made by "
+            "tools/convert_weights.py"
+        )
+    raise InputError(f"{_setting(name, approach)} is invalid: {reason}")
 
 
-def find_for_backbone(name: str, backbone: str) -> Weights:
+def find_for_backbone(name: str, backbone: str, approach: str = "") -> Weights:
     """Return the weights of this name; raise InputError if they are of another backbone."""
-    weights = find(name, backbone)
+    weights = find(name, backbone, approach)
     weights_backbone = weights.metadata["backbone"]
-    if weights_backbone != backbone:
-        raise InputError(
-            f"config.weights={name} is invalid: these are weights of {weights_backbone}, and "
-            f"config.model.backbone is {backbone}; set "
-            f"--config.model.backbone={weights_backbone}, or give weights of {backbone}"
-        )
-    return weights
+    if weights_backbone == backbone:
+        return weights
+    option = f"+backbone={weights_backbone}"
+    if not approach:
+        option = f"--config.model.backbone={weights_backbone}"
+    raise InputError(
+        f"{_setting(name, approach)} is invalid: these are weights of {weights_backbone}, and "
+        f"{'its backbone' if approach else 'config.model.backbone'} is {backbone}; set {option}, "
+        f"or give weights of {backbone}"
+    )
 
 
-def find_for_plan(name: str, backbone: str) -> Weights:
-    """Return the weights of this name for a dry run; layer names alone if they do not exist yet.
+def find_for_plan(name: str, backbone: str, approach: str = "") -> Weights:
+    """Return the weights of this name for a dry run; layer names alone if they are a folder in
+    checkpoints that does not exist yet.
 
     The note then has the command that makes them.
     """
-    if name != IMAGENET or get_imagenet_folder(backbone).is_dir():
-        return find_for_backbone(name, backbone)
-    note = f"They do not exist yet. Make them first: {_conversion_command(backbone)}"
-    metadata = _untrained(backbone, "ImageNet convolutions", note).metadata
+    folder = _folder(name, backbone)
+    if not _is_converted(name) or folder.is_dir():
+        return find_for_backbone(name, backbone, approach)
+    title = "ImageNet convolutions" if name == IMAGENET else str(folder)
+    note = f"They do not exist yet. Make them first: {_conversion_command(folder, backbone)}"
+    metadata = _untrained(backbone, title, note).metadata
     return Weights({layer: {} for layer in registry.build(backbone).stages}, metadata)
 
 
@@ -104,10 +106,27 @@ def require_photographs(weights: Weights, study: str) -> None:
         )
 
 
-def _conversion_command(backbone: str) -> str:
-    """Return the command that makes the ImageNet folder; only AlexNet can be downloaded."""
-    source = "--download" if backbone == ALEXNET else "FILE"
-    return f"python tools/convert_weights.py {source} --output {get_imagenet_folder(backbone)}"
+def _folder(name: str, backbone: str) -> Path:
+    """Return the folder of the weights of this name."""
+    folders = {"shipped": SHIPPED, IMAGENET: get_imagenet_folder(backbone)}
+    return folders.get(name, Path(name))
+
+
+def _is_converted(name: str) -> bool:
+    """Return whether tools/convert_weights.py writes the weights of this name to checkpoints."""
+    return name == IMAGENET or Path(name).parent == Path(CHECKPOINTS)
+
+
+def _setting(name: str, approach: str) -> str:
+    """Return the setting that names the weights, for an error message."""
+    return f"config.approaches={approach!r}" if approach else f"config.weights={name!r}"
+
+
+def _conversion_command(folder: Path, backbone: str) -> str:
+    """Return the command that makes the folder; only ImageNet's AlexNet can be downloaded."""
+    is_download = folder == get_imagenet_folder(ALEXNET) and backbone == ALEXNET
+    source = "--download" if is_download else "FILE"
+    return f"python tools/convert_weights.py {source} --output {folder}"
 
 
 def _untrained(backbone: str, name: str, note: str) -> Weights:
