@@ -178,7 +178,11 @@ def make_folder(
     results = summarize(
         study, stages, tables, records, rois, split, weights_metadata, conventional, rules
     )
-    results["backbones"] = {"alexnet": registry.get("alexnet").describe()}
+    network = {"backbone": "alexnet", "weights": weights_metadata}
+    results |= {
+        "networks": dict.fromkeys(approaches, network),
+        "backbones": {"alexnet": registry.get("alexnet").describe()},
+    }
     workdir.write_json(folder / "results.json", results)
     if analysed and "mttl" in approaches:
         make_analysis(folder / "analysis", rois, tables, runs)

@@ -8,6 +8,7 @@ from finished_work import make_folder
 
 from mtl_jax import report
 from mtl_jax.analysis.write_results import write_table
+from mtl_jax.models import registry
 from mtl_jax.report import methods, networks, phrases, read_workdir
 
 MTTL, RANDOM, RESNET = "mttl", "mttl+weights=random", "mttl+backbone=resnet18+weights=random"
@@ -33,7 +34,8 @@ def with_approaches(work: read_workdir.WorkFolder, *approaches: str) -> read_wor
     ]
     results = work.results | {
         "runs": runs,
-        "stages": [{"stage": "test", "runs": [r["id"] for r in runs]}],
+        "stages": [work.results["stages"][-1] | {"runs": [r["id"] for r in runs]}],
+        "backbones": {n: registry.get(n).describe() for n in set(backbones.values())},
         "networks": {a: {"backbone": backbones[a], "weights": weights[a]} for a in approaches},
     }
     config = work.config | {"weights": "shipped"}
@@ -42,7 +44,6 @@ def with_approaches(work: read_workdir.WorkFolder, *approaches: str) -> read_wor
 
 def test_a_study_of_one_network_reads_as_before(work: read_workdir.WorkFolder) -> None:
     one = with_approaches(work, MTTL)
-    assert "networks" not in work.results  # as 0.2.0 wrote it
     for text in (methods.paragraphs(one)[1], methods.paragraphs(work)[1]):
         assert text.startswith("The network was AlexNet with five convolutional")
         assert "Weights of C1 were those of" in text
@@ -76,6 +77,7 @@ def test_each_backbone_has_its_table_of_layers(tmp_path: Path) -> None:
         "mttl": {"backbone": "alexnet", "weights": weights},
         "sttl": {"backbone": "resnet18", "weights": weights | {"name": "of ResNet-18"}},
     }
+    results["backbones"] = {n: registry.get(n).describe() for n in ("alexnet", "resnet18")}
     (folder / "results.json").write_text(json.dumps(results))
     (folder / "analysis" / "layers.csv").unlink()
     header = ("layer", "nodes", "kernel", "stride", "map", "pooled", "parameters")

@@ -26,6 +26,7 @@ from mtl_jax.experiments.evaluation import EvaluationRules
 from mtl_jax.experiments.primary_comparison import Primary
 from mtl_jax.experiments.results import add_stage
 from mtl_jax.experiments.stages.base import Figure
+from mtl_jax.models import registry
 from mtl_jax.report import (
     collect_figures,
     figure_style,
@@ -644,9 +645,11 @@ def test_report_does_not_import_training_packages() -> None:
 def test_page_states_why_a_backbone_has_no_deconvolution_maps(tmp_path: Path) -> None:
     """Check that the page of ResNet-18 has integrated gradients and states the reason."""
     folder = make_folder(tmp_path, cases=30, epochs=1)
-    c = json.loads((folder / "config.json").read_text())
-    c["model"]["backbone"] = "resnet18"
-    (folder / "config.json").write_text(json.dumps(c))
+    results = json.loads((folder / "results.json").read_text())
+    for network in results["networks"].values():
+        network["backbone"] = "resnet18"
+    results["backbones"] = {"resnet18": registry.get("resnet18").describe()}
+    (folder / "results.json").write_text(json.dumps(results))
     for path in (folder / "analysis").glob("maps-*.npz"):
         with np.load(path) as file:
             arrays = dict(file)

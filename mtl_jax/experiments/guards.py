@@ -77,9 +77,8 @@ def record_study(
 
 def reject_unfit(runs: Sequence[Run], inputs: StudyInputs) -> None:
     """Raise InputError if a run cannot be trained or evaluated."""
-    backbone = inputs.weights.metadata["backbone"]
     for run in runs:
-        registry.reject_depth(backbone, frozen_layers(run.network))
+        registry.reject_depth(inputs.backbone(run), frozen_layers(run.network))
         splits.reject_unfit(run, inputs.collections, inputs.split)
 
 

@@ -34,7 +34,7 @@ def list_backbones(work: WorkFolder) -> list[StudyBackbone]:
     """Return the distinct backbones of the last stage, each with its distinct weights."""
     backbones: dict[str, dict[tuple[str, ...], StartingPoint]] = {}
     for approach in work.approaches:
-        network = _network(work, approach)
+        network = work.results["networks"][approach]
         weights = network["weights"]
         starts = backbones.setdefault(network["backbone"], {})
         run = next(run for run in work.runs if run["approach"] == approach)
@@ -63,14 +63,6 @@ def list_backbones(work: WorkFolder) -> list[StudyBackbone]:
 def list_starts(work: WorkFolder) -> list[StartingPoint]:
     """Return the distinct weights that the approaches of the last stage start from."""
     return [start for backbone in list_backbones(work) for start in backbone.starts]
-
-
-def _network(work: WorkFolder, approach: str) -> dict[str, Any]:
-    """Return backbone and weights of an approach; 0.2.0 recorded those of all approaches."""
-    if "networks" in work.results:
-        return work.results["networks"][approach]
-    backbone = work.config["model"].get("backbone", "alexnet")  # absent in early work folders
-    return {"backbone": backbone, "weights": work.results["weights"]}
 
 
 def _is_builtin(work: WorkFolder, approach: str) -> bool:

@@ -130,7 +130,7 @@ def read(folder: Path) -> WorkFolder:
         _json(folder / f"{name}.json") for name in ("config", "environment", "folds", "results")
     )
     workdir.reject_old(folder, config)
-    is_old = "backbones" not in results or any("estimator" not in row for row in results["auc"])
+    is_old = "networks" not in results or any("estimator" not in row for row in results["auc"])
     if is_old or any("caption" not in stage for stage in results["stages"]):
         raise InputError(
             f"{folder}: the results were written by an earlier version; run the job again"
