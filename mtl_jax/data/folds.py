@@ -17,6 +17,7 @@ class Stream(IntEnum):
     TEST_SET = 0
     FOLDS = 1
     SUBSET = 2
+    INNER_SET = 3
 
 
 def case_labels(case_ids: Iterable[str], labels: Iterable[int]) -> dict[str, int]:
@@ -93,6 +94,27 @@ def subset(
         )
     malignant = min(max(round(count * len(groups[1]) / len(cases)), 1), count - 1)
     return sorted(groups[1][:malignant] + groups[0][: count - malignant])
+
+
+def inner_set(
+    patient_labels: Mapping[str, int],
+    fraction: float,
+    split_seed: int,
+    number: int,
+    collection: str,
+) -> list[str]:
+    """Return `fraction` of the patients of each class, rounded, at least one and never all."""
+    chosen: list[str] = []
+    for label, word in ((1, "malignant"), (0, "benign")):
+        group = _shuffled(patient_labels, label, split_seed, Stream.INNER_SET, number)
+        if len(group) < 2:
+            raise InputError(
+                f"collection {collection}: {len(group)} {word} training patients cannot be split"
+                " for early stopping; at least 2 of each class are needed: add cases, or set"
+                " config.train.early_stopping.fraction to 0"
+            )
+        chosen += group[: min(max(round(fraction * len(group)), 1), len(group) - 1)]
+    return sorted(chosen)
 
 
 def reject_leaks(groups: Mapping[str, Sequence[str]]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from mtl_jax.data.array_rows import Rows
 from mtl_jax.experiments import splits
+from mtl_jax.experiments.inner_set import draw_inner
 from mtl_jax.training.dataset import Dataset, make_dataset, pixel_statistics
 from mtl_jax.types import RoiSet, Run
 
@@ -16,12 +17,16 @@ RowsByTask = Mapping[str, np.ndarray]
 
 class Subset(NamedTuple):
     """The ROIs of a run: rows of each collection in its training set and in its evaluation set, and
-    the mean and standard deviation of the training pixels of each collection, (t,) float32."""
+    the mean and standard deviation of the training pixels of each collection, (t,) float32.
+
+    `inner` are rows of training cases that are not trained on: they decide when to stop.
+    """
 
     training: RowsByTask
     evaluation: RowsByTask
     mean: np.ndarray
     std: np.ndarray
+    inner: RowsByTask
 
 
 def subset_key(run: Run) -> Run:
@@ -33,17 +38,24 @@ def subset_key(run: Run) -> Run:
 
 
 def make_subsets(
-    runs: Sequence[Run], collections: Mapping[str, RoiSet], split: splits.Split
+    runs: Sequence[Run],
+    collections: Mapping[str, RoiSet],
+    split: splits.Split,
+    inner_fraction: float = 0.0,
 ) -> dict[Run, Subset]:
-    """Return the ROIs of `runs` by `subset_key`; InputError if a run cannot be trained on them."""
+    """Return the ROIs of `runs` by `subset_key`; InputError if a run cannot be trained on them.
+
+    `inner_fraction` of the training patients of the first task are the inner set.
+    """
     subsets: dict[Run, Subset] = {}
     for run in runs:
         splits.reject_unfit(run, collections, split)
         if subset_key(run) in subsets:
             continue
         training, evaluation = splits.run_rows(run, collections, split)
+        training, inner = draw_inner(run, training, collections, inner_fraction, split.seed)
         tables = [Rows(collections[name].shards).take(training[name]) for name in run.tasks]
-        subsets[subset_key(run)] = Subset(training, evaluation, *pixel_statistics(tables))
+        subsets[subset_key(run)] = Subset(training, evaluation, *pixel_statistics(tables), inner)
     return subsets
 
 
@@ -61,6 +73,11 @@ def training_dataset(
 def evaluation_dataset(subset: Subset, collections: Mapping[str, RoiSet], stream: str) -> Dataset:
     """Return the evaluation set, standardized by the statistics of the training set."""
     return _make_dataset([(subset.evaluation, subset)], collections, stream)
+
+
+def inner_dataset(subset: Subset, collections: Mapping[str, RoiSet], stream: str) -> Dataset:
+    """Return the inner set, standardized by the statistics of the training set."""
+    return _make_dataset([(subset.inner, subset)], collections, stream)
 
 
 def split_by_task(scores: np.ndarray, rows: RowsByTask) -> dict[str, np.ndarray]:

@@ -22,7 +22,14 @@ from mtl_jax.training.checkpoint import Checkpoints
 from mtl_jax.training.dataset import BatchSource, Dataset, epoch_order, steps_per_epoch
 from mtl_jax.training.epoch import Epoch, EpochOrder, make_epoch
 from mtl_jax.training.feature_cache import cached_source
-from mtl_jax.training.loop import Loop, LoopRun, ProgressCallback, resume, run_epochs
+from mtl_jax.training.loop import (
+    Loop,
+    LoopRun,
+    Monitor,
+    ProgressCallback,
+    resume,
+    run_epochs,
+)
 from mtl_jax.training.losses import LOSSES
 from mtl_jax.training.prefetch import is_on_host
 from mtl_jax.training.replicas import Replicas, stack_replicas, take_replica
@@ -47,6 +54,7 @@ class TrainingRun(NamedTuple):
     validate: Callable[[Params], EpochRecord] | None = None  # adds values every validation_epochs
     provenance: Mapping[str, Any] = MappingProxyType({})  # recorded in its checkpoints
     accept_versions: bool = False  # resume checkpoints of other versions
+    monitor: Monitor | None = None  # may end the run early
 
 
 @dataclass(frozen=True)
@@ -134,8 +142,11 @@ def fit(runs: Sequence[TrainingRun], dataset: Dataset, training: Training) -> li
         training.replicas,
     )
     state = run_epochs(loop, state, begin)
-    params = (take_replica(state.params, training.replicas, n) for n in range(len(runs)))
-    return [devices.local_arrays(run_params) for run_params in params]
+    latest = [take_replica(state.params, training.replicas, n) for n in range(len(runs))]
+    return [
+        run.result(devices.local_arrays(params))
+        for run, params in zip(loop_runs, latest, strict=True)
+    ]
 
 
 def _open_source(
@@ -165,7 +176,7 @@ def _loop_run(run: TrainingRun, rois: range, training: Training) -> LoopRun:
     key = jax.random.key_data(run.key).tolist()
     metadata = {**run.provenance, **training.record(), "rois": len(rois), "key": key}
     checkpoints = Checkpoints(run.folder / "checkpoint", metadata, run.accept_versions)
-    return LoopRun(run.folder, checkpoints, run.on_epoch)
+    return LoopRun(run.folder, checkpoints, run.on_epoch, run.monitor)
 
 
 class _EpochOfRuns:
@@ -192,7 +203,7 @@ class _EpochOfRuns:
 
     def __call__(
         self, state: TrainState, done: int, progress: ProgressCallback
-    ) -> tuple[TrainState, list[EpochRecord]]:
+    ) -> tuple[TrainState, list[EpochRecord | None]]:
         orders = [
             _epoch_order(
                 jax.random.fold_in(key, done), rois, done, self._training.train, max(self._steps)
@@ -202,8 +213,10 @@ class _EpochOfRuns:
         order = self._stack(orders)
         state, metrics = self._epoch(state, self._source, order, self._dropout_key, progress)
         return state, [
-            self._record(number, done + 1, state, metrics, orders[number].rate)
-            for number in range(len(self._runs))
+            None
+            if run.monitor and run.monitor.stopped
+            else self._record(number, done + 1, state, metrics, orders[number].rate)
+            for number, run in enumerate(self._runs)
         ]
 
     def _record(
@@ -216,8 +229,14 @@ class _EpochOfRuns:
         record = objective.summarize(
             epoch, values, rates[:steps], list(self._training.task_weights)
         )
+
+        def params() -> Params:
+            return devices.local_arrays(self._take(state.params, number=number))
+
         if run.validate and _validation_due(epoch, train):
-            record |= run.validate(devices.local_arrays(self._take(state.params, number=number)))
+            record |= run.validate(params())
+        if run.monitor:
+            run.monitor.observe(epoch, record, params)
         if record["loss"] > HIGH_LOSS and not self._noted_high_loss:
             self._noted_high_loss = True
             tqdm.write(

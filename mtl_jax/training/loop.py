@@ -5,9 +5,10 @@ Fine-tuning and pretraining differ in what they do in an epoch, which they give 
 
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
@@ -16,21 +17,61 @@ from mtl_jax.training import multihost
 from mtl_jax.training.checkpoint import Checkpoints
 from mtl_jax.training.replicas import Replicas, take_replica
 from mtl_jax.training.writers import EpochRecord, Writers, open_writers
-from mtl_jax.types import TrainState
+from mtl_jax.types import Params, TrainState
 
 ProgressCallback = Callable[[int], object]  # called with the number of completed steps
 # Maps the state, the number of epochs before and a callback to the state after one more epoch, and
-# the record of each run.
-RunEpoch = Callable[[TrainState, int, ProgressCallback], tuple[TrainState, list[EpochRecord]]]
+# the record of each run; None for a run that has stopped.
+RunEpoch = Callable[
+    [TrainState, int, ProgressCallback], tuple[TrainState, list[EpochRecord | None]]
+]
+MONITOR = "monitor"  # key in a checkpoint
+
+
+class Monitor(Protocol):
+    """Watches one run: may end it, and decides which weights are its result."""
+
+    stopped: bool  # the run has ended; nothing of it changes any more
+
+    def observe(self, epoch: int, record: EpochRecord, params: Callable[[], Params]) -> None:
+        """Receive the record of an epoch, to which values may be added, and the weights."""
+
+    def result(self, params: Params) -> Params:
+        """Return the weights that are the result of the run; `params` are the latest."""
+
+    def state(self) -> dict[str, Any]:
+        """Return the arrays that a checkpoint keeps."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from the arrays of a checkpoint."""
 
 
 @dataclass(frozen=True)
 class LoopRun:
-    """One run of a loop: its folder and its checkpoints."""
+    """One run of a loop: its folder, its checkpoints and what watches it."""
 
     folder: Path
     checkpoints: Checkpoints
     on_epoch: Callable[[EpochRecord], None] = lambda record: None
+    monitor: Monitor | None = None
+
+    @property
+    def stopped(self) -> bool:
+        return self.monitor is not None and self.monitor.stopped
+
+    def tree(self, state: TrainState) -> dict[str, Any]:
+        """Return what a checkpoint keeps of a state."""
+        watched = {MONITOR: self.monitor.state()} if self.monitor else {}
+        return state._asdict() | watched
+
+    def restore(self, tree: dict[str, Any]) -> TrainState:
+        """Return the state in a checkpoint, and continue the monitor from it."""
+        if self.monitor:
+            self.monitor.restore(tree[MONITOR])
+        return TrainState(**{name: tree[name] for name in TrainState._fields})
+
+    def result(self, params: Params) -> Params:
+        return self.monitor.result(params) if self.monitor else params
 
 
 @dataclass(frozen=True)
@@ -46,10 +87,17 @@ class Loop:
     keep: bool = True  # save the state after the last epoch
     replicas: Replicas | None = None
 
-    def save(self, epoch: int, state: TrainState) -> None:
-        """Save the state of every run after `epoch` epochs."""
+    def has_stopped(self) -> bool:
+        """Return whether all runs have stopped."""
+        return all(run.stopped for run in self.runs)
+
+    def save(self, epoch: int, state: TrainState, is_last: bool) -> None:
+        """Save the state of every run after `epoch` epochs, the last one with its result."""
         for number, run in enumerate(self.runs):
-            run.checkpoints.save(epoch, take_replica(state, self.replicas, number)._asdict())
+            run_state = take_replica(state, self.replicas, number)
+            if is_last:
+                run_state = run_state._replace(params=run.result(run_state.params))
+            run.checkpoints.save(epoch, run.tree(run_state))
 
 
 def resume(runs: Sequence[LoopRun], states: Sequence[TrainState]) -> tuple[int, list[TrainState]]:
@@ -60,12 +108,13 @@ def resume(runs: Sequence[LoopRun], states: Sequence[TrainState]) -> tuple[int, 
     max_epoch = None
     while True:
         resumed = [
-            run.checkpoints.resume(state._asdict(), max_epoch)
+            run.checkpoints.resume(run.tree(state), max_epoch)
             for run, state in zip(runs, states, strict=True)
         ]
         epochs = [epoch for epoch, _ in resumed]
         if len(set(epochs)) == 1:
-            return epochs[0], [TrainState(**tree) for _, tree in resumed]
+            trees = [tree for _, tree in resumed]
+            return epochs[0], [run.restore(tree) for run, tree in zip(runs, trees, strict=True)]
         max_epoch = min(epochs)
 
 
@@ -73,28 +122,31 @@ def run_epochs(loop: Loop, state: TrainState, begin: int) -> TrainState:
     """Return the state after the last epoch, from that after `begin` epochs, which is donated.
 
     Each run writes its records into its folder, and checkpoints. On a signal to stop, the state is
-    saved after the current epoch.
+    saved after the current epoch. The loop ends early if the monitors of all runs have stopped.
     """
+    last = begin
     with contextlib.ExitStack() as stack:
         writers = [stack.enter_context(_open_writers(loop, run, begin)) for run in loop.runs]
         bar = stack.enter_context(_progress_bar(loop, begin))
         stopping = stack.enter_context(signals.defer(multihost.agreed_signal))
-        for done in range(begin, loop.epochs):
-            state, records = loop.run_epoch(state, done, bar.update)
+        while last < loop.epochs and not loop.has_stopped():
+            state, records = loop.run_epoch(state, last, bar.update)
+            last += 1
             for run, writer, record in zip(loop.runs, writers, records, strict=True):
-                writer.write(record)
-                run.on_epoch(record)
-            bar.set_postfix(loss=f"{records[-1]['loss']:.4f}", refresh=False)
-            is_last = done + 1 == loop.epochs
-            is_due = loop.keep if is_last else (done + 1) % loop.checkpoint_epochs == 0
+                if record:
+                    writer.write(record)
+                    run.on_epoch(record)
+                    bar.set_postfix(loss=f"{record['loss']:.4f}", refresh=False)
+            is_last = last == loop.epochs or loop.has_stopped()
+            is_due = loop.keep if is_last else last % loop.checkpoint_epochs == 0
             stop = stopping()
             if is_due or stop:
-                loop.save(done + 1, state)
+                loop.save(last, state, is_last)
             if stop:
                 break
     if loop.keep:
         for run in loop.runs:
-            run.checkpoints.close(keep=loop.epochs)
+            run.checkpoints.close(keep=last)
     return state
 
 
