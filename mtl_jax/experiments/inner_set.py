@@ -28,9 +28,12 @@ def draw_inner(
     if not fraction:
         return training, nothing
     first, *others = run.tasks
-    case_of_row = {task: collections[task].index["case_id"][rows] for task, rows in training.items()}
+    case_of_row = {
+        task: collections[task].index["case_id"][rows] for task, rows in training.items()
+    }
     patient_of_case = patients.patient_of_case(collections[first])
-    patient = [patient_of_case.get(case, case) for case in case_of_row[first]]
+    # Without a table of patients each case is one, named as in `patients.cases_of_patients`.
+    patient = [patient_of_case.get(case, f"{first}\0{case}") for case in case_of_row[first]]
     labels = folds.case_labels(patient, collections[first].index["label"][training[first]])
     number = 0 if run.fold is None else 1000 * run.split + run.fold + 1
     chosen = set(folds.inner_set(labels, fraction, split_seed, number, first))
