@@ -211,6 +211,10 @@ def default() -> ConfigDict:
     c.train.checkpoint_epochs = 10
     c.train.validation_epochs = 5  # record loss and AUC of the held-out fold every N epochs and
     #     in the last; 0: never. Nothing is selected by them
+    c.train.early_stopping = ConfigDict()  # by the loss on training patients that are left out
+    c.train.early_stopping.fraction = 0.0  # of the target's training patients; 0: off (2.2)
+    c.train.early_stopping.interval = 5  # epochs between two evaluations
+    c.train.early_stopping.patience = 5  # evaluations in a row that do not lower the loss
     c.train.writers = ()  # of the metrics, beside history.jsonl: csv, tensorboard (needs its extra)
 
     # Pretraining (configs/pretrain.py)
@@ -338,6 +342,7 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         "an integer >= 1",
         lambda v: v >= 1,
         "devices train.epochs train.batch_size train.checkpoint_epochs splits.count "
+        "train.early_stopping.interval train.early_stopping.patience "
         "splits.initializations depth.initializations cross_validation.initializations "
         "test.initializations learning_curve.subsets seeds.initializations analysis.n_init "
         "analysis.maps analysis.explained analysis.steps analysis.gallery "
@@ -356,7 +361,8 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (
         "a number in [0, 1)",
         lambda v: 0 <= v < 1,
-        "data.test_fraction model.dropout train.momentum train.warmup",
+        "data.test_fraction model.dropout train.momentum train.warmup "
+        "train.early_stopping.fraction",
     ),
     (
         "a number in [0, 1]",
@@ -416,6 +422,9 @@ def validate(c: ConfigDict) -> None:
     falling = 0 < c.train.final_learning_rate <= c.train.learning_rate
     rule = "a number > 0 and <= train.learning_rate"
     _require(c, "train.final_learning_rate", falling, rule)
+    valid = not (c.train.match_steps and c.train.early_stopping.fraction)
+    rule = "False with train.early_stopping, which ends runs after different numbers of steps"
+    _require(c, "train.match_steps", valid, rule)
     _validate_approaches(c)
     _validate_stages(c)
     small, pooled = c.pretraining.small_epochs, c.pretraining.head == "pooled"

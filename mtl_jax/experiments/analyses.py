@@ -12,31 +12,30 @@ from ml_collections import ConfigDict
 from mtl_jax.analysis import write_results
 from mtl_jax.analysis.analyse import AnalysisInputs, TrainedNetwork, analyse
 from mtl_jax.experiments import splits
+from mtl_jax.experiments.inner_set import draw_inner
 from mtl_jax.experiments.provenance import digest
 from mtl_jax.experiments.scores import Scores
+from mtl_jax.experiments.study_inputs import StudyInputs
 from mtl_jax.models import registry
 from mtl_jax.training import checkpoint
 from mtl_jax.types import RoiSet, Run
-from mtl_jax.weights import Weights
 
 
 def run_analyses(
     folder: Path,
     runs: Sequence[Run],
     tables: Mapping[str, Scores],
-    collections: Mapping[str, RoiSet],
-    split: splits.Split,
-    weights: Mapping[str, Weights],
-    settings: ConfigDict,
-    seed: int,
+    inputs: StudyInputs,
+    c: ConfigDict,
     provenance: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Write `folder`/analysis/ for the first run of each approach that is tested on the target.
 
-    All networks are analysed on the same ROIs. `weights` are those of each approach. Existing
-    results are kept unless `provenance`, that of each run, has changed.
+    All networks are analysed on the same ROIs. Existing results are kept unless `provenance`, that
+    of each run, has changed.
     """
-    target = split.target
+    collections, split, weights = inputs.run_inputs
+    settings, seed, target = c.analysis, c.seed, split.target
     first_runs: dict[str, Run] = {}
     for run in runs:
         if run.tasks[0] == target:
@@ -44,10 +43,11 @@ def run_analyses(
     if not first_runs:
         return
     run = next(iter(first_runs.values()))
-    all_tasks = dataclasses.replace(run, tasks=tuple(collections), target_cases=None)
+    tasks = (target, *(name for name in collections if name != target))
+    all_tasks = dataclasses.replace(run, tasks=tasks, target_cases=None)
     train, evaluation = splits.run_rows(all_tasks, collections, split)
-    # The target first, as in every run.
-    train = {target: train[target]} | {t: rows for t, rows in train.items() if t != target}
+    inner_fraction = c.train.early_stopping.fraction
+    train, _ = draw_inner(all_tasks, train, collections, inner_fraction, split.seed)
     rois = collections[target]
     scored = [t.roi_id for run in runs for t in [tables[run.id]] if target in t.task]
     is_shown = np.isin(rois.index["roi_id"].astype(str), np.concatenate(scored))

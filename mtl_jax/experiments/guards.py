@@ -14,13 +14,14 @@ from mtl_jax import environment, patient_notes
 from mtl_jax.config import default
 from mtl_jax.data import patients, shards
 from mtl_jax.experiments import executors, leak_checks, provenance, splits
+from mtl_jax.experiments.inner_set import draw_inner
 from mtl_jax.experiments.provenance import Provenance
 from mtl_jax.experiments.study_inputs import StudyInputs
 from mtl_jax.io import workdir
 from mtl_jax.models import registry
 from mtl_jax.training import multihost
 from mtl_jax.training.optimizer import frozen_layers
-from mtl_jax.types import Run
+from mtl_jax.types import InputError, Run
 
 
 @contextlib.contextmanager
@@ -75,11 +76,20 @@ def record_study(
     )
 
 
-def reject_unfit(runs: Sequence[Run], inputs: StudyInputs) -> None:
+def reject_unfit(runs: Sequence[Run], inputs: StudyInputs, inner_fraction: float = 0.0) -> None:
     """Raise InputError if a run cannot be trained or evaluated."""
+    collections, split = inputs.collections, inputs.split
     for run in runs:
         registry.reject_depth(inputs.backbone(run), frozen_layers(run.network))
-        splits.reject_unfit(run, inputs.collections, inputs.split)
+        splits.reject_unfit(run, collections, split)
+        training, _ = splits.run_rows(run, collections, split)
+        remaining, _ = draw_inner(run, training, collections, inner_fraction, split.seed)
+        for name, rows in remaining.items():
+            if not len(rows):
+                raise InputError(
+                    f"run {run.id}: {name} has no training ROI of patients outside the inner set;"
+                    " lower config.train.early_stopping.fraction"
+                )
 
 
 def run_missing(

@@ -1,11 +1,11 @@
-"""Draw the inner set of a run: training patients that are not trained on but decide when to stop."""
+"""Draw the inner set of a run: training patients who only decide when to stop."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
 from mtl_jax.data import folds, patients
-from mtl_jax.types import RoiSet, Run
+from mtl_jax.types import InputError, RoiSet, Run
 
 RowsByTask = Mapping[str, np.ndarray]
 
@@ -28,6 +28,11 @@ def draw_inner(
     if not fraction:
         return training, nothing
     first, *others = run.tasks
+    if run.task_weights and not run.task_weights[0]:
+        raise InputError(
+            f"run {run.id} does not learn from {first}, so that its cases cannot decide when to"
+            " stop: remove the approach, or set config.train.early_stopping.fraction to 0"
+        )
     case_of_row = {
         task: collections[task].index["case_id"][rows] for task, rows in training.items()
     }

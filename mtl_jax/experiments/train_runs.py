@@ -1,6 +1,8 @@
 """Train runs, one or several together as replicas, and write their scores and records."""
 
 import hashlib
+import json
+import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -20,12 +22,18 @@ from mtl_jax.experiments import scores as score_tables
 from mtl_jax.experiments.compute_cost import n_epochs
 from mtl_jax.experiments.provenance import Provenance, digest
 from mtl_jax.experiments.stages import keeps_weights
-from mtl_jax.experiments.validation import Validate, make_validators
+from mtl_jax.experiments.validation import (
+    InnerLoss,
+    Validate,
+    make_inner_losses,
+    make_validators,
+)
 from mtl_jax.io import atomic, workdir
 from mtl_jax.models import registry
 from mtl_jax.models.base import Network, init
 from mtl_jax.training import checkpoint, malloc, multihost
 from mtl_jax.training.dataset import Dataset
+from mtl_jax.training.early_stopping import LOSS, EarlyStopping
 from mtl_jax.training.fit import Training, TrainingRun, fit
 from mtl_jax.training.optimizer import frozen_layers
 from mtl_jax.training.predict import predict
@@ -89,7 +97,8 @@ def _prepare(
     """Return the data, the network and the settings of `runs`; all processes must have the same."""
     run = runs[0]  # the others have the same approach, frozen layers and number of epochs
     pretrained = weights[run.approach]
-    subsets = run_data.make_subsets(runs, collections, split)
+    fraction = c.train.early_stopping.fraction
+    subsets = run_data.make_subsets(runs, collections, split, fraction)
     dataset, rois = run_data.training_dataset(subsets, collections, c.stream)
     if is_on_host(dataset):
         malloc.release_freed_memory()  # slower, but these ROIs do not fit in memory
@@ -129,9 +138,9 @@ def _train(
     """Return the trained parameters of each run; with `keep`, the last checkpoints are saved."""
     c, first_run = setup.config, runs[0]
     validated = runs if c.train.validation_epochs and multihost.is_primary() else ()
-    validators = make_validators(
-        validated, setup.subsets, setup.collections, setup.network, setup.cached, c.stream
-    )
+    data = setup.subsets, setup.collections, setup.network, setup.cached, c.stream
+    validators = make_validators(validated, *data)
+    inner_losses = make_inner_losses(runs if c.train.early_stopping.fraction else (), *data)
     training = Training(
         setup.network,
         frozen_layers(first_run.network),
@@ -144,22 +153,33 @@ def _train(
         replicas,
     )
     training_runs = [
-        _training_run(run, folder, setup, validators.get(run))
+        _training_run(run, folder, setup, validators.get(run), inner_losses.get(run))
         for run, folder in zip(runs, folders, strict=True)
     ]
     return fit(training_runs, setup.dataset, training)
 
 
-def _training_run(run: Run, folder: Path, setup: _Setup, validate: Validate | None) -> TrainingRun:
+def _training_run(
+    run: Run,
+    folder: Path,
+    setup: _Setup,
+    validate: Validate | None,
+    inner_loss: InnerLoss | None,
+) -> TrainingRun:
     """Return the start of a run: its initial parameters, random key and training set."""
     c = setup.config
     run_key = jax.random.fold_in(jax.random.key(run.seed), run.initialization)
     init_key, train_key = jax.random.split(run_key)
-    params = init(setup.network, init_key, c.model.initialization)
+    params = warm_start(init(setup.network, init_key, c.model.initialization), setup.weights)
+    t, monitor = setup.train_config, None
+    if inner_loss:
+        stopping = t.early_stopping
+        monitor = EarlyStopping(inner_loss, params, stopping.interval, stopping.patience, t.epochs)
     return TrainingRun(
         folder,
-        warm_start(params, setup.weights),
+        params,
         train_key,
+        monitor=monitor,
         rois=setup.rois[run_data.subset_key(run)],
         validate=validate,
         provenance=setup.provenance[run],
@@ -178,6 +198,8 @@ def _score(
         shards.reject_replaced(setup.collections[name])
     versions = {checkpoint.VERSIONS_BEFORE: checkpoint.versions_before(folder / "checkpoint")}
     record = _run_record(setup, run, train_auc)
+    if setup.config.train.early_stopping.fraction:
+        record |= _early_stopping_record(setup, run, folder)
     record["provenance"] |= versions
     record["scores_sha256"] = hashlib.sha256(table.encode()).hexdigest()
     workdir.write_json(folder / "run.json", record)
@@ -239,6 +261,19 @@ def _run_record(setup: _Setup, run: Run, train_auc: Mapping[str, float | None]) 
         "pretrained": sorted(setup.weights.params),
         "train_auc": dict(train_auc),
         "provenance": dict(setup.provenance[run]),
+    }
+
+
+def _early_stopping_record(setup: _Setup, run: Run, folder: Path) -> dict[str, Any]:
+    """Return the entries of run.json on early stopping, and the number of epochs trained."""
+    lines = (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    history = [json.loads(line) for line in lines]
+    best = min((r for r in history if r.get(LOSS, math.inf) < math.inf), key=lambda r: r[LOSS])
+    inner = setup.subsets[run_data.subset_key(run)].inner
+    return {
+        "epochs": history[-1]["epoch"],
+        "best_epoch": best["epoch"],
+        "rois_inner": {name: len(rows) for name, rows in inner.items()},
     }
 
 

@@ -1,9 +1,11 @@
-"""Loss and AUC of the held-out fold during training.
+"""Loss and AUC of the held-out fold during training, and the loss of the inner set.
 
-They are recorded, but not used to select anything. The test set is not evaluated during training.
+Those of the held-out fold are recorded, but not used to select anything. The inner set, part of the
+training cases, decides when to stop. The test set is not evaluated during training.
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -16,6 +18,7 @@ from mtl_jax.training.predict import Predictor
 from mtl_jax.types import Params, RoiSet, Run
 
 Validate = Callable[[Params], dict[str, float]]
+InnerLoss = Callable[[Params], float]
 # Smallest probability of the true class, so that the loss is finite.
 MIN_PROBABILITY = float(np.finfo(np.float32).eps)
 
@@ -40,6 +43,30 @@ def make_validators(
         predictor = Predictor(network, held_out, cached)
         validators[key] = functools.partial(_validate, predictor, np.asarray(held_out.label))
     return {run: validators[key] for run, key in keys.items()}
+
+
+def make_inner_losses(
+    runs: Sequence[Run],
+    subsets: Mapping[Run, Subset],
+    collections: Mapping[str, RoiSet],
+    network: Network,
+    cached: tuple[str, ...],
+    stream: str,
+) -> dict[Run, InnerLoss]:
+    """Return, for each run, a function from parameters to the mean cross-entropy of its inner set.
+
+    It is infinite if a score is not finite.
+    """
+    losses = {}
+    for run in runs:
+        inner = run_data.inner_dataset(subsets[run_data.subset_key(run)], collections, stream)
+        predictor = Predictor(network, inner, cached)
+        losses[run] = functools.partial(_inner_loss, predictor, np.asarray(inner.label))
+    return losses
+
+
+def _inner_loss(predictor: Predictor, labels: np.ndarray, params: Params) -> float:
+    return loss_and_auc(labels, predictor(params)).get("validation_loss", math.inf)
 
 
 def _validate(predictor: Predictor, labels: np.ndarray, params: Params) -> dict[str, float]:
