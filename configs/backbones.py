@@ -32,4 +32,5 @@ def get_config(preset: str = "paper") -> ConfigDict:
         c.network = "C1-C5"
         c.test.initializations = 1
         c.data.phantom.cases = 40
+        c.train.learning_rate, c.train.final_learning_rate = 0.002, 0.0002
     return c

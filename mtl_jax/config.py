@@ -427,6 +427,10 @@ def validate(c: ConfigDict) -> None:
     _require(c, "train.match_steps", valid, rule)
     _validate_approaches(c)
     _validate_stages(c)
+    for field, value in (("train.loss", "cross_entropy"), ("train.early_stopping.fraction", 0.0)):
+        unchanged = operator.attrgetter(field)(c) == value
+        rule = f"{value!r}, the only value for pretraining"
+        _require(c, field, c.study != PRETRAINING or unchanged, rule)
     small, pooled = c.pretraining.small_epochs, c.pretraining.head == "pooled"
     rule = "an integer >= 0 and <= train.epochs"
     _require(c, "pretraining.small_epochs", 0 <= small <= c.train.epochs, rule)

@@ -20,8 +20,8 @@ from mtl_jax.experiments.inner_set import draw_inner
 from mtl_jax.models.base import init
 from mtl_jax.training.checkpoint import read_params
 from mtl_jax.training.early_stopping import EarlyStopping
-from mtl_jax.training.fit import TrainingRun
 from mtl_jax.training.replicas import Replicas
+from mtl_jax.training.setup import TrainingRun
 from mtl_jax.types import InputError, RoiSet, Run
 
 
@@ -45,7 +45,6 @@ def run_monitor(losses: Sequence[float], interval: int, patience: int) -> EarlyS
         ([5, 4, 4.5, 4.2, 1], 1, 2, 2, True),  # the loss of 1 is never seen
         ([5, 4, 4.5, 3, 3.5, 3.5], 1, 2, 4, True),
         ([9, 5, 1, 4, 9, 4, 1, 4], 2, 2, 4, True),  # 5, 4, 4 and 4: equal is not lower
-        ([float("inf"), float("inf")], 1, 2, 0, True),
     ],
 )
 def test_the_best_epoch_and_the_stop(
@@ -56,6 +55,11 @@ def test_the_best_epoch_and_the_stop(
     restored = run_monitor([], interval, patience)
     restored.restore(jax.tree.map(np.array, monitor.state()))
     assert int(restored.result({})["w"]) == best and restored.stopped == stopped
+
+
+def test_a_loss_that_is_not_finite_ends_the_run() -> None:
+    with pytest.raises(InputError, match="NaN or infinite after epoch 2; lower config.train"):
+        run_monitor([1, float("inf")], 1, 2)
 
 
 # The inner set

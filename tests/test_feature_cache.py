@@ -13,8 +13,8 @@ from test_training import NETWORK, fit_runs, random_dataset
 from mtl_jax.data.array_rows import Rows
 from mtl_jax.models import alexnet
 from mtl_jax.training import dataset, feature_cache, optimizer, prefetch
-from mtl_jax.training.fit import TrainingRun
 from mtl_jax.training.predict import predict
+from mtl_jax.training.setup import TrainingRun
 
 MEMORY_LIMITS = {"device": (1e12, 0), "host": (0, 1e12), "disk": (0, 0)}
 

@@ -22,8 +22,8 @@ from mtl_jax.models.base import Network, init, param_shapes
 from mtl_jax.models.initialization import INITIALIZATIONS, reinitialize
 from mtl_jax.report import methods
 from mtl_jax.training import optimizer
-from mtl_jax.training.fit import TrainingRun
 from mtl_jax.training.replicas import Replicas
+from mtl_jax.training.setup import TrainingRun
 from mtl_jax.types import InputError, Run
 from mtl_jax.weights import Weights
 

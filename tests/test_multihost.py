@@ -19,7 +19,7 @@ from test_training import NETWORK, fit_runs, random_dataset
 
 from mtl_jax.models import alexnet
 from mtl_jax.training import multihost
-from mtl_jax.training.fit import TrainingRun
+from mtl_jax.training.setup import TrainingRun
 from mtl_jax.types import InputError, Params
 
 ONE_RUN = {"folds": "4", "study": "test", "network": "C1-C5"}

@@ -18,9 +18,9 @@ from mtl_jax.experiments import compute_cost, executors
 from mtl_jax.experiments.study_inputs import StudyInputs
 from mtl_jax.models.base import init
 from mtl_jax.training import checkpoint, dataset, devices, epoch, optimizer, replicas
-from mtl_jax.training.fit import TrainingRun
 from mtl_jax.training.objective import multi_task_objective
 from mtl_jax.training.replicas import Replicas
+from mtl_jax.training.setup import TrainingRun
 from mtl_jax.training.step import Metrics, make_step
 from mtl_jax.types import Run, TrainState
 from mtl_jax.weights import Weights

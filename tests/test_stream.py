@@ -13,8 +13,8 @@ from test_training import NETWORK, fit_runs
 from mtl_jax.data.array_rows import Rows, concatenate, iter_chunks
 from mtl_jax.models import alexnet
 from mtl_jax.training import dataset, feature_cache, optimizer, prefetch
-from mtl_jax.training.fit import TrainingRun
 from mtl_jax.training.predict import predict, predict_with_features
+from mtl_jax.training.setup import TrainingRun
 from mtl_jax.types import InputError
 
 COUNTS = (5, 1, 7)

@@ -14,10 +14,11 @@ import pytest
 from mtl_jax import config
 from mtl_jax.models import alexnet
 from mtl_jax.training import dataset, epoch, optimizer, orientations, predict
-from mtl_jax.training.fit import Training, TrainingRun, fit
+from mtl_jax.training.fit import fit
 from mtl_jax.training.objective import multi_task_objective
 from mtl_jax.training.replicas import Replicas
 from mtl_jax.training.schedules import exponential
+from mtl_jax.training.setup import Training, TrainingRun
 from mtl_jax.training.step import make_step
 from mtl_jax.training.writers import open_writers
 from mtl_jax.types import Batch, InputError, TrainState

@@ -21,8 +21,8 @@ from mtl_jax import config
 from mtl_jax.experiments import run_data, train_runs, validation
 from mtl_jax.experiments.splits import Split
 from mtl_jax.models.base import init
-from mtl_jax.training.fit import TrainingRun
 from mtl_jax.training.replicas import Replicas
+from mtl_jax.training.setup import TrainingRun
 from mtl_jax.types import InputError, RoiSet, Run
 from mtl_jax.weights import Weights
 

@@ -18,7 +18,8 @@ from mtl_jax import config
 from mtl_jax.models import alexnet
 from mtl_jax.models.base import init
 from mtl_jax.training import dataset, feature_cache, optimizer
-from mtl_jax.training.fit import Training, TrainingRun, fit
+from mtl_jax.training.fit import fit
+from mtl_jax.training.setup import Training, TrainingRun
 
 ROIS = {"sfm": 886, "ddsm": 322, "dm": 337}
 

@@ -21,7 +21,7 @@ from mtl_jax.io import workdir
 from mtl_jax.models import registry
 from mtl_jax.training import multihost
 from mtl_jax.training.optimizer import frozen_layers
-from mtl_jax.types import InputError, Run
+from mtl_jax.types import Run
 
 
 @contextlib.contextmanager
@@ -83,13 +83,7 @@ def reject_unfit(runs: Sequence[Run], inputs: StudyInputs, inner_fraction: float
         registry.reject_depth(inputs.backbone(run), frozen_layers(run.network))
         splits.reject_unfit(run, collections, split)
         training, _ = splits.run_rows(run, collections, split)
-        remaining, _ = draw_inner(run, training, collections, inner_fraction, split.seed)
-        for name, rows in remaining.items():
-            if not len(rows):
-                raise InputError(
-                    f"run {run.id}: {name} has no training ROI of patients outside the inner set;"
-                    " lower config.train.early_stopping.fraction"
-                )
+        draw_inner(run, training, collections, inner_fraction, split.seed)
 
 
 def run_missing(

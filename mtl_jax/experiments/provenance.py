@@ -23,7 +23,7 @@ from mtl_jax.experiments.run_data import subset_key
 from mtl_jax.io import atomic
 from mtl_jax.training import software
 from mtl_jax.training.checkpoint import VERSIONS_BEFORE
-from mtl_jax.training.fit import FIELDS_WITHOUT_EFFECT
+from mtl_jax.training.setup import FIELDS_WITHOUT_EFFECT
 from mtl_jax.types import InputError, RoiSet, Run
 from mtl_jax.weights import Weights
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -34,11 +33,12 @@ from mtl_jax.models.base import Network, init
 from mtl_jax.training import checkpoint, malloc, multihost
 from mtl_jax.training.dataset import Dataset
 from mtl_jax.training.early_stopping import LOSS, EarlyStopping
-from mtl_jax.training.fit import Training, TrainingRun, fit
+from mtl_jax.training.fit import fit
 from mtl_jax.training.optimizer import frozen_layers
 from mtl_jax.training.predict import predict
 from mtl_jax.training.prefetch import is_on_host
 from mtl_jax.training.replicas import Replicas
+from mtl_jax.training.setup import Training, TrainingRun
 from mtl_jax.types import ROI_PIXELS, InputError, Params, RoiSet, Run
 from mtl_jax.weights import Weights
 
@@ -268,7 +268,7 @@ def _early_stopping_record(setup: _Setup, run: Run, folder: Path) -> dict[str, A
     """Return the entries of run.json on early stopping, and the number of epochs trained."""
     lines = (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()
     history = [json.loads(line) for line in lines]
-    best = min((r for r in history if r.get(LOSS, math.inf) < math.inf), key=lambda r: r[LOSS])
+    best = min((record for record in history if LOSS in record), key=lambda record: record[LOSS])
     inner = setup.subsets[run_data.subset_key(run)].inner
     return {
         "epochs": history[-1]["epoch"],

@@ -55,14 +55,14 @@ def make_inner_losses(
 ) -> dict[Run, InnerLoss]:
     """Return, for each run, a function from parameters to the mean cross-entropy of its inner set.
 
-    It is infinite if a score is not finite.
+    It is infinite if a score is not finite. Runs that differ only in initialization share the set.
     """
     losses = {}
-    for run in runs:
-        inner = run_data.inner_dataset(subsets[run_data.subset_key(run)], collections, stream)
+    for key in dict.fromkeys(map(run_data.subset_key, runs)):
+        inner = run_data.inner_dataset(subsets[key], collections, stream)
         predictor = Predictor(network, inner, cached)
-        losses[run] = functools.partial(_inner_loss, predictor, np.asarray(inner.label))
-    return losses
+        losses[key] = functools.partial(_inner_loss, predictor, np.asarray(inner.label))
+    return {run: losses[run_data.subset_key(run)] for run in runs}
 
 
 def _inner_loss(predictor: Predictor, labels: np.ndarray, params: Params) -> float:

@@ -6,6 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,9 @@ from mtl_jax.pretraining.objective import classification_objective, sum_metrics
 from mtl_jax.pretraining.task import Examples, Task
 from mtl_jax.training import devices, optimizer
 from mtl_jax.training.checkpoint import VERSIONS_BEFORE, Checkpoints, versions_before
-from mtl_jax.training.fit import FIELDS_WITHOUT_EFFECT
 from mtl_jax.training.loop import Loop, LoopRun, ProgressCallback, resume, run_epochs
 from mtl_jax.training.schedules import learning_rates
+from mtl_jax.training.setup import FIELDS_WITHOUT_EFFECT
 from mtl_jax.training.step import Metrics, Step, make_step
 from mtl_jax.training.writers import EpochRecord
 from mtl_jax.types import InputError, Params, TrainState
@@ -85,9 +86,13 @@ def _train(c: ConfigDict, folder: Path, device_kinds: list[str]) -> None:
     checkpoints = Checkpoints(folder / "checkpoint", made_by, c.accept_versions)
     run = LoopRun(folder, checkpoints)
     begin, (state,) = resume([run], [state])
-    run_epoch = partial(_run_epoch, c, task, tx, dropout_key, sharding)
     loop = Loop(
-        [run], run_epoch, task.steps, c.train.epochs, c.train.checkpoint_epochs, c.train.writers
+        [run],
+        _PretrainingEpoch(c, folder, task, tx, dropout_key, sharding),
+        steps=task.steps,
+        epochs=c.train.epochs,
+        checkpoint_epochs=c.train.checkpoint_epochs,
+        writers=c.train.writers,
     )
     state = run_epochs(loop, devices.replicate(state, sharding), begin)
     convolutions = network.export_convolutions(final_config, state.params)
@@ -111,47 +116,51 @@ def _network_config(c: ConfigDict, task: Task, size: int) -> network.NetworkConf
     )
 
 
-def _run_epoch(
-    c: ConfigDict,
-    task: Task,
-    tx: optax.GradientTransformation,
-    dropout_key: jax.Array,
-    sharding: NamedSharding | None,
-    state: TrainState,
-    done: int,
-    progress: ProgressCallback,
-) -> tuple[TrainState, list[EpochRecord]]:
-    """Return the state after the epoch after `done` epochs, and its record."""
-    s, t = c.pretraining, c.train
-    size = s.small_size if done < s.small_epochs else s.size
-    config = _network_config(c, task, size)
-    step = _compile_step(config, c.model.dropout, tx)
-    steps = jnp.arange(task.steps)
-    rates = learning_rates(t, done * task.steps + steps, t.epochs * task.steps)
-    train_sums = []
-    for number, examples in enumerate(task.train_batches(done, size)):
-        batch = examples if sharding is None else jax.device_put(examples, sharding)
-        state, sums = step(state, batch, dropout_key, rates[number])
-        train_sums.append(sums)
-        if number % SYNC_STEPS == SYNC_STEPS - 1:
-            jax.block_until_ready(sums)
-        progress(1)
-    validation_sums = [_evaluate(config, state.params, e) for e in task.validation_batches(size)]
-    record = {
-        "epoch": done + 1,
-        "step": (done + 1) * task.steps,
-        "images": (done + 1) * task.images,
-        "size": size,
-        "learning_rate": float(rates[-1]),
-        **_means(train_sums),
-        **{f"held_out_{name}": value for name, value in _means(validation_sums).items()},
-    }
-    if not np.isfinite([record["loss"], record["held_out_loss"]]).all():
-        raise InputError(
-            f"pretraining: the loss is NaN or infinite in epoch {done + 1}; lower "
-            f"config.train.learning_rate ({t.learning_rate})"
-        )
-    return state, [record]
+@dataclass(frozen=True)
+class _PretrainingEpoch:
+    """One epoch, as the loop calls it."""
+
+    c: ConfigDict
+    folder: Path
+    task: Task
+    tx: optax.GradientTransformation
+    dropout_key: jax.Array
+    sharding: NamedSharding | None
+
+    def __call__(
+        self, state: TrainState, done: int, progress: ProgressCallback
+    ) -> tuple[TrainState, list[EpochRecord]]:
+        """Return the state after the epoch after `done` epochs, and its record."""
+        s, t, task = self.c.pretraining, self.c.train, self.task
+        size = s.small_size if done < s.small_epochs else s.size
+        config = _network_config(self.c, task, size)
+        step = _compile_step(config, self.c.model.dropout, self.tx)
+        steps = done * task.steps + jnp.arange(task.steps)
+        rates = learning_rates(t, steps, t.epochs * task.steps)
+        train_sums = []
+        for number, examples in enumerate(task.train_batches(done, size)):
+            batch = examples if self.sharding is None else jax.device_put(examples, self.sharding)
+            state, sums = step(state, batch, self.dropout_key, rates[number])
+            train_sums.append(sums)
+            if number % SYNC_STEPS == SYNC_STEPS - 1:
+                jax.block_until_ready(sums)
+            progress(1)
+        held_out = [_evaluate(config, state.params, e) for e in task.validation_batches(size)]
+        record = {
+            "epoch": done + 1,
+            "step": (done + 1) * task.steps,
+            "images": (done + 1) * task.images,
+            "size": size,
+            "learning_rate": float(rates[-1]),
+            **_means(train_sums),
+            **{f"held_out_{name}": value for name, value in _means(held_out).items()},
+        }
+        if not np.isfinite([record["loss"], record["held_out_loss"]]).all():
+            raise InputError(
+                f"{self.folder}: the loss is NaN or infinite in epoch {done + 1}; lower "
+                f"config.train.learning_rate ({t.learning_rate})"
+            )
+        return state, [record]
 
 
 @functools.cache

@@ -13,9 +13,12 @@ from mtl_jax.report.figure_style import (
     linestyle,
     make_axes,
     to_svg,
+    wrap,
 )
 from mtl_jax.report.phrases import approach_name
 
+MAX_NAME = 20  # characters of a name in a legend of two columns
+MAX_LABEL = 36  # characters in a line of the label of an axis
 # (name, measure, groups, ROIs, axis label)
 PANELS = (
     ("tasks", "silhouette", "task", "learned", "silhouette score of collections"),
@@ -58,7 +61,10 @@ def _panel(
         return None
     data = []
     with matplotlib.rc_context(STYLE):
-        figure, axes = make_axes(3.6, 2.7 + 0.18 * -(-len(series) // 2))
+        names = [wrap(key) for key in series]
+        columns = 2 if max(map(len, series)) <= MAX_NAME else 1
+        n_lines = -(-("\n".join(names).count("\n") + 1) // columns)
+        figure, axes = make_axes(3.6, 2.7 + 0.18 * n_lines)
         axes.axhline(0, color=INK, linewidth=0.6, alpha=0.5)
         for i, (key, rows) in enumerate(series.items()):
             layers = [row["layer"] for row in rows]
@@ -73,11 +79,11 @@ def _panel(
                 marker="o",
                 markersize=3.5,
                 elinewidth=0.8,
-                label=key,
+                label=names[i],
             )
             axes.set_xticks(np.arange(len(layers)), layers)
             data += [(key, row["layer"], row["value"], row["se"], row["n"]) for row in rows]
-        axes.set(xlabel="layer", ylabel=label)
-        figure.legend(loc="outside lower left", ncols=2)
+        axes.set(xlabel="layer", ylabel=wrap(label, MAX_LABEL))
+        figure.legend(loc="outside lower left", ncols=columns)
         svg = to_svg(figure, f"{label} by layer")
     return ReportFigure(f"convergence-{name}", svg, ("series", "layer", "value", "se", "n"), data)

@@ -5,6 +5,7 @@ A figure in the page uses the colours of the page, which may be light, dark or f
 
 import io
 import re
+import textwrap
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -59,6 +60,11 @@ def linestyle(number: int) -> str | tuple[int, tuple[float, ...]]:
     """Return the dash pattern of a line, as Matplotlib takes it."""
     dashes = tuple(float(d) for d in DASHES[number % len(DASHES)].split())
     return (0, dashes) if dashes else "solid"
+
+
+def wrap(text: str, width: int = 44) -> str:
+    """Return a text of a figure in lines of at most `width` characters."""
+    return "\n".join(textwrap.wrap(text, width, subsequent_indent="  "))
 
 
 def make_axes(width: float, height: float, **axes: Any) -> tuple[Figure, Axes]:

@@ -15,6 +15,7 @@ from mtl_jax.report.figure_style import (
     linestyle,
     make_axes,
     to_svg,
+    wrap,
 )
 from mtl_jax.report.roc_curves import GRID, Curve
 
@@ -37,18 +38,18 @@ def roc_figure(
     """
     with matplotlib.rc_context(STYLE):
         comparison_lines = _comparison_lines(tests)
-        n_lines = len(curves) + len(comparison_lines) + bool(means)
+        texts = [_legend(curve, means.get(curve.approach), not means) for curve in curves]
+        n_lines = "\n".join([*texts, *comparison_lines]).count("\n") + 1 + bool(means)
         figure, axes = make_axes(3.6, 3.6 + 0.18 * n_lines)
         axes.plot([0, 1], [0, 1], color=INK, linewidth=0.6, alpha=0.5)
         for i, curve in enumerate(curves):
             band = {"color": line_color(i), "alpha": 0.16, "linewidth": 0}
             axes.fill_between(GRID, curve.low, curve.high, **band)
-        for i, curve in enumerate(curves):
+        for i, (curve, text) in enumerate(zip(curves, texts, strict=True)):
             color = line_color(i)
             marker = {"marker": "o", "markersize": 2.2} if len(curve.fpf) <= MAX_MARKED else {}
-            text = _legend(curve, means.get(curve.approach))
             if not curve.fitted:
-                marker = marker | {"label": text if means else f"{text}, empirical"}
+                marker = marker | {"label": text}
             axes.plot(curve.fpf, curve.tpf, color=color, linewidth=0.7, alpha=0.65, **marker)
             if curve.fitted:
                 style = linestyle(i)
@@ -75,13 +76,15 @@ def roc_figure(
     return ReportFigure(f"roc-{unit}", svg, ("approach", "curve", "fpf", "tpf"), rows)
 
 
-def _legend(curve: Curve, mean: Mapping[str, Any] | None) -> str:
-    """Return the approach, its AUC and the 95% interval."""
+def _legend(curve: Curve, mean: Mapping[str, Any] | None, tell_method: bool) -> str:
+    """Return the approach, its AUC and the 95% interval; with `tell_method`, whether the AUC is
+    empirical."""
     values = (curve.headline.auc, curve.headline.ci_low, curve.headline.ci_high)
     if mean:
         values = (mean["auc"], mean["ci_low"], mean["ci_high"])
     auc, low, high = map(phrases.format_number, values)
-    return f"{phrases.approach_name(curve.approach)} {auc} ({low} to {high})"
+    method = ", empirical" if tell_method and not curve.fitted else ""
+    return wrap(f"{phrases.approach_name(curve.approach)} {auc} ({low} to {high}){method}")
 
 
 def _comparison_lines(tests: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -90,8 +93,11 @@ def _comparison_lines(tests: Sequence[Mapping[str, Any]]) -> list[str]:
     for test in tests:
         first.setdefault((test["a"], test["b"]), test)
     return [
-        f"{phrases.approach_name(test['a'])} \N{MINUS SIGN} {phrases.approach_name(test['b'])}: "
-        f"{phrases.format_signed(test['delta'])}, {phrases.format_p_value(test['p_value'])} "
-        f"({'primary' if test['primary'] else 'secondary'})"
+        wrap(
+            f"{phrases.approach_name(test['a'])} \N{MINUS SIGN} "
+            f"{phrases.approach_name(test['b'])}: {phrases.format_signed(test['delta'])}, "
+            f"{phrases.format_p_value(test['p_value'])} "
+            f"({'primary' if test['primary'] else 'secondary'})"
+        )
         for test in list(first.values())[:3]
     ]

@@ -12,7 +12,7 @@ import numpy as np
 
 from mtl_jax.training import multihost
 from mtl_jax.training.writers import EpochRecord
-from mtl_jax.types import Params
+from mtl_jax.types import InputError, Params
 
 LOSS = "inner_loss"  # in the history
 
@@ -51,6 +51,11 @@ class EarlyStopping:
             return
         weights = params()
         loss = float(multihost.from_primary(lambda: self._evaluate(weights)))
+        if not np.isfinite(loss):
+            raise InputError(
+                f"the loss on the inner set is NaN or infinite after epoch {epoch}; lower"
+                " config.train.learning_rate"
+            )
         record[LOSS] = loss
         self._waited += 1
         if loss < self._loss:

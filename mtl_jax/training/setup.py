@@ -1,0 +1,81 @@
+"""What a training is: the settings that several runs share, and what belongs to one run alone."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from jax.sharding import NamedSharding
+from ml_collections import ConfigDict
+
+from mtl_jax.models.base import Network
+from mtl_jax.training import devices, objective, optimizer
+from mtl_jax.training.epoch import Epoch, make_epoch
+from mtl_jax.training.loop import Monitor
+from mtl_jax.training.losses import LOSSES
+from mtl_jax.training.replicas import Replicas
+from mtl_jax.training.step import make_step
+from mtl_jax.training.writers import EpochRecord
+from mtl_jax.types import Params
+
+# Fields of config.train that do not change the trained weights.
+FIELDS_WITHOUT_EFFECT = ("checkpoint_epochs", "writers", "validation_epochs")
+
+
+class TrainingRun(NamedTuple):
+    """What belongs to one training run alone."""
+
+    folder: Path  # of its history and its checkpoints
+    params: Params  # initial
+    key: jax.Array  # of its order of ROIs and its dropout
+    on_epoch: Callable[[EpochRecord], None] = lambda record: None
+    rois: range | None = None  # its training set in the dataset; None: all
+    validate: Callable[[Params], EpochRecord] | None = None  # adds values every validation_epochs
+    provenance: Mapping[str, Any] = MappingProxyType({})  # recorded in its checkpoints
+    accept_versions: bool = False  # resume checkpoints of other versions
+    monitor: Monitor | None = None  # may end the run early
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the runs of one call of `fit` have in common."""
+
+    network: Network
+    frozen: tuple[str, ...]
+    task_weights: Mapping[str, float]  # in the loss, by task
+    train: ConfigDict  # config.train
+    initialization: str = "he"  # determines how biases are trained
+    device_count: int = 1
+    cache: Path | None = None  # folder of the frozen-feature cache; None: no cache
+    keep: bool = True  # save the state after the last epoch
+    replicas: Replicas | None = None
+
+    def sharding(self) -> NamedSharding | None:
+        """Return the sharding of a batch; replicas are not sharded."""
+        return devices.batch_sharding(1 if self.replicas else self.device_count)
+
+    def optimizer(self) -> optax.GradientTransformation:
+        """Return the optimizer of the layers that are not frozen."""
+        return optimizer.make_optimizer(self.train, self.frozen, self.initialization)
+
+    def epoch(self, first: str, on_host: bool) -> Epoch:
+        """Return the compiled epoch for a source whose images layer `first` receives."""
+        loss = LOSSES[self.train.loss](self.train)
+        weights, precision = tuple(self.task_weights.values()), self.train.precision
+        minimized = objective.multi_task_objective(self.network, weights, first, loss, precision)
+        step = make_step(minimized, self.optimizer())
+        return make_epoch(step, self.sharding(), on_host, self.replicas)
+
+    def record(self) -> dict[str, Any]:
+        """Return what determines the trained weights, for the metadata of checkpoints."""
+        train = {k: v for k, v in self.train.to_dict().items() if k not in FIELDS_WITHOUT_EFFECT}
+        return {
+            "network": self.network.fields(),
+            "initialization": self.initialization,
+            "frozen": self.frozen,
+            "tasks": dict(self.task_weights),
+            "train": train,
+        }
