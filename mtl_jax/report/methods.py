@@ -7,6 +7,20 @@ from mtl_jax.report import networks, phrases, statements
 from mtl_jax.report.read_workdir import WorkFolder
 
 PAPER = "Samala et al. 2017, Phys. Med. Biol. 62 8894"
+# Names of config.train in words; others are named as in the config.
+LOSSES = {
+    "cross_entropy": "the cross-entropy",
+    "focal": "the focal loss (Lin et al. 2017) with gamma {focal_gamma:g}",
+}
+OPTIMIZERS = {
+    "sgd": "stochastic gradient descent with momentum {momentum:g}",
+    "adamw": "AdamW (Loshchilov and Hutter 2019)",
+}
+SCHEDULES = {
+    "exponential": "decreasing exponentially from {} to {}",
+    "cosine": "decreasing by half a cosine from {} to {}",
+    "steps": "divided by ten at equal intervals, from {} to about {}",
+}
 INITIALIZATIONS = {
     "he": "He-normal kernels (F5: normal, standard deviation 0.01) and zero biases",
     "krizhevsky2012": "normal kernels of standard deviation 0.01, and biases of 1 in hidden fully "
@@ -63,8 +77,7 @@ def _data(work: WorkFolder) -> str:
 
 
 def _network(work: WorkFolder) -> str:
-    # Work folders without this setting used He-normal kernels.
-    initialization = INITIALIZATIONS[work.config["model"].get("initialization", "he")]
+    initialization = INITIALIZATIONS[work.config["model"]["initialization"]]
     frozen = ", ".join(work.runs[0]["frozen"]) or "none"
     trained = "; ".join(
         f"{phrases.approach_name(approach)} was trained on "
@@ -116,16 +129,35 @@ def _weights(work: WorkFolder) -> str:
 
 def _training(work: WorkFolder) -> str:
     t, epochs = work.config["train"], sorted({run["epochs"] for run in work.runs})
+    optimizer = OPTIMIZERS.get(t["optimizer"], t["optimizer"]).format(**t)
+    schedule = SCHEDULES.get(t["schedule"], f"from {{}} to {{}} (schedule {t['schedule']})")
+    rates = schedule.format(f"{t['learning_rate']:g}", f"{t['final_learning_rate']:g}")
+    warmup = (
+        f", rising linearly in the first {100 * t['warmup']:g}% of the steps" if t["warmup"] else ""
+    )
+    loss = LOSSES.get(t["loss"], t["loss"]).format(**t)
     return (
         f"The networks were trained for {phrases.join_and([str(e) for e in epochs])} epochs by "
-        f"stochastic gradient descent with batch size {t['batch_size']}, momentum "
-        f"{t['momentum']:g}, weight decay {t['weight_decay']:g}, a learning rate decreasing "
-        f"exponentially from {t['learning_rate']:g} to {t['final_learning_rate']:g}, and dropout "
-        f"{work.config['model']['dropout']:g}. Each epoch used each ROI in eight orientations "
+        f"{optimizer}, with batch size {t['batch_size']}, weight decay {t['weight_decay']:g}, a "
+        f"learning rate {rates}{warmup}, and dropout {work.config['model']['dropout']:g}; the loss "
+        f"was {loss}.{_early_stopping(t)} Each epoch used each ROI in eight orientations "
         "(rotations and reflections). The score of an ROI was the mean probability of malignancy "
         "over the eight orientations; the score of a lesion was the mean over its views. "
         f"{_initializations(work)} (seed {work.config['seed']}); random splits used "
-        f"split seed {work.config.get('split_seed', 0)}."
+        f"split seed {work.config['split_seed']}."
+    )
+
+
+def _early_stopping(t: Mapping[str, Any]) -> str:
+    """Return a sentence on early stopping, or '' without it."""
+    stopping = t["early_stopping"]
+    if not stopping["fraction"]:
+        return ""
+    return (
+        f" Of the target's training patients, {100 * stopping['fraction']:g}% were not trained on: "
+        f"a run ended when {stopping['patience']} evaluations in a row, every "
+        f"{stopping['interval']} epochs, did not lower the cross-entropy of their ROIs, and the "
+        "weights with the lowest value were used."
     )
 
 

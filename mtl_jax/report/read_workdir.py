@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from mtl_jax.config import default
+from mtl_jax.config_diff import fill_missing
 from mtl_jax.io import workdir
 from mtl_jax.io.read_csv import read_csv
 from mtl_jax.report import analysis_results
@@ -130,6 +132,8 @@ def read(folder: Path) -> WorkFolder:
         _json(folder / f"{name}.json") for name in ("config", "environment", "folds", "results")
     )
     workdir.reject_old(folder, config)
+    # Settings that were added to the package later have their defaults.
+    config = fill_missing(config, json.loads(json.dumps(default().to_dict())))
     is_old = "networks" not in results or any("estimator" not in row for row in results["auc"])
     if is_old or any("caption" not in stage for stage in results["stages"]):
         raise InputError(

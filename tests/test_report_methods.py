@@ -1,0 +1,52 @@
+"""The methods section names optimizer, schedule, loss and early stopping as the run had them."""
+
+import copy
+
+import pytest
+from finished_work import make_folder
+
+from mtl_jax.report import methods, read_workdir
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> read_workdir.WorkFolder:
+    folder = tmp_path_factory.mktemp("methods")
+    return read_workdir.read(make_folder(folder, cases=30, epochs=1, analysed=False))
+
+
+def training_text(work: read_workdir.WorkFolder, **settings: object) -> str:
+    c = copy.deepcopy(work.config)
+    c["train"] |= settings
+    return methods.paragraphs(work._replace(config=c))[2]
+
+
+def test_the_settings_of_the_paper(work: read_workdir.WorkFolder) -> None:
+    text = training_text(work)
+    assert "by stochastic gradient descent with momentum 0.9, with batch size" in text
+    assert "a learning rate decreasing exponentially from" in text
+    assert "the loss was the cross-entropy. Each epoch" in text
+
+
+def test_other_settings(work: read_workdir.WorkFolder) -> None:
+    stopping = {"fraction": 0.2, "interval": 3, "patience": 4}
+    text = training_text(
+        work,
+        optimizer="adamw",
+        schedule="cosine",
+        warmup=0.05,
+        loss="focal",
+        focal_gamma=1.5,
+        early_stopping=stopping,
+    )
+    assert "by AdamW (Loshchilov and Hutter 2019), with batch size" in text
+    assert "momentum" not in text and "exponentially" not in text
+    assert "decreasing by half a cosine from" in text
+    assert "rising linearly in the first 5% of the steps" in text
+    assert "the loss was the focal loss (Lin et al. 2017) with gamma 1.5." in text
+    assert "Of the target's training patients, 20% were not trained on" in text
+    assert "4 evaluations in a row, every 3 epochs" in text
+
+
+def test_names_without_a_text_are_given_as_in_the_config(work: read_workdir.WorkFolder) -> None:
+    text = training_text(work, optimizer="lion", schedule="linear", loss="mine")
+    assert "by lion, with" in text and "(schedule linear)" in text and "the loss was mine." in text
