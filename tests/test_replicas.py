@@ -349,9 +349,13 @@ def test_the_memory_of_a_run_equals_that_computed_by_hand() -> None:
     connected += 4096 + 4096 + 1000 + 100 + 2
     convolved = 64 * 363 + 192 * 1600 + 384 * 1728 + 256 * 3456 + 256 * 2304
     convolved += 64 + 192 + 384 + 256 + 256
-    state, passing = compute_cost.training_bytes("alexnet", "C1-C5")
+    settings = config.default().train
+    state, passing = compute_cost.training_bytes("alexnet", "C1-C5", settings)
     assert state == 4 * (5 * connected + convolved)
-    assert compute_cost.training_bytes("alexnet", "C0")[0] == 20 * (connected + convolved)
+    assert compute_cost.training_bytes("alexnet", "C0", settings)[0] == 20 * (connected + convolved)
+    settings.optimizer = "adamw"  # two moments instead of one, and the number of steps
+    adamw, _ = compute_cost.training_bytes("alexnet", "C0", settings)
+    assert adamw == 28 * (connected + convolved) + 8
     # The activations of C1 alone, before and after pooling, with gradients, are 1.2 MB.
     assert 1.2e6 < passing < 1e7
 

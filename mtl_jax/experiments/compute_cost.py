@@ -4,7 +4,7 @@ import functools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from mtl_jax.models import registry
 from mtl_jax.models.base import init
 from mtl_jax.training import orientations
 from mtl_jax.training.dataset import steps_per_epoch
-from mtl_jax.training.optimizer import frozen_layers
+from mtl_jax.training.optimizer import frozen_layers, make_optimizer
 from mtl_jax.types import ROI_PIXELS, RoiSet, Run
 
 # Activations and their gradients, per operation of a forward pass: AlexNet has 4 MB of activations
@@ -91,18 +91,23 @@ def total_cost(runs: Sequence[Run], c: ConfigDict, inputs: StudyInputs) -> Cost:
     return Cost(sum(cost.steps for cost in costs), sum(cost.operations for cost in costs))
 
 
-def training_bytes(backbone: str, network: str) -> tuple[float, float]:
-    """Return the approximate memory of a training step: of the weights, momentum and gradients with
-    their updated copies; and per ROI of the batch, of its activations and their gradients."""
-    frozen = set(frozen_layers(network))
+def training_bytes(backbone: str, network: str, train: ConfigDict) -> tuple[float, float]:
+    """Return the approximate memory of a training step: of the weights, the gradients, the
+    optimizer state, and the updated copies of weights and state; and per ROI of the batch, of its
+    activations and their gradients."""
+    frozen = frozen_layers(network)
     params = jax.eval_shape(lambda: init(registry.build(backbone), jax.random.key(0)))
-    sizes = {
-        name: sum(4 * leaf.size for leaf in jax.tree.leaves(layer))
-        for name, layer in params.items()
-    }
-    trained = sum(size for name, size in sizes.items() if name not in frozen)
+    state = jax.eval_shape(make_optimizer(train, frozen).init, params)
+    trained = {name: layer for name, layer in params.items() if name not in frozen}
     operations = sum(layer_operations(backbone).values())
-    return sum(sizes.values()) + 4.0 * trained, operations * BYTES_PER_OPERATION
+    return (
+        _count_bytes(params) + 2.0 * _count_bytes(trained) + 2.0 * _count_bytes(state),
+        operations * BYTES_PER_OPERATION,
+    )
+
+
+def _count_bytes(tree: Any) -> int:
+    return sum(4 * leaf.size for leaf in jax.tree.leaves(tree))
 
 
 def roi_bytes(backbone: str, network: str) -> float:

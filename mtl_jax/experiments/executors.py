@@ -98,7 +98,7 @@ def _max_group_size(run: Run, inputs: StudyInputs, c: ConfigDict) -> tuple[int, 
     """Return how many runs like `run` can train together, and on how many different subsets."""
     if c.replicas:
         return c.replicas, c.replicas
-    state_bytes, image_bytes = training_bytes(inputs.backbone(run), run.network)
+    state_bytes, image_bytes = training_bytes(inputs.backbone(run), run.network, c.train)
     n_runs = max_runs(state_bytes + c.train.batch_size * image_bytes, c.devices)
     if n_runs == 1:
         return 1, 1
