@@ -18,7 +18,7 @@ from mtl_jax.report.figure_style import (
 from mtl_jax.report.phrases import approach_name
 
 MAX_NAME = 20  # characters of a name in a legend of two columns
-MAX_LABEL = 36  # characters in a line of the label of an axis
+MAX_LABEL = 28  # characters in a line of the label of an axis
 # (name, measure, groups, ROIs, axis label)
 PANELS = (
     ("tasks", "silhouette", "task", "learned", "silhouette score of collections"),
