@@ -184,7 +184,7 @@ def default() -> ConfigDict:
 
     # The network
     c.model = ConfigDict()
-    c.model.backbone = ALEXNET  # Table 3; or vgg16, resnet18, with pretrained weights for them
+    c.model.backbone = ALEXNET  # Table 3; or another of BACKBONES, with pretrained weights for it
     c.model.dropout = 0.5  # after F1 and F2 (2.2)
     c.model.initialization = "he"  # of new layers and biases; or krizhevsky2012 (2.2),
     #     cuda_convnet2 (compared in docs/method.md)

@@ -8,6 +8,7 @@ or a template, its options must be there.
 
 import argparse
 import ast
+import contextlib
 import functools
 import importlib
 import itertools
@@ -23,6 +24,7 @@ import pytest
 from absl import flags
 
 from mtl_jax import config, main
+from mtl_jax.training import losses, optimizer, schedules, writers
 
 # ml_collections loads a config file so.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -53,6 +55,14 @@ TEXTS = [*PAGES, *SCRIPTS]  # that name a tool
 for folder in ("mtl_jax", "tools", "configs"):
     files = [path for path in sorted((ROOT / folder).rglob("*")) if path.suffix in (".py", ".html")]
     TEXTS += [path for path in files if MENTION.search(path.read_text(encoding="utf-8"))]
+REGISTRIES = (  # dicts of names that a user can choose
+    config.BACKBONES,
+    config.CHOICES,
+    losses.LOSSES,
+    optimizer.OPTIMIZERS,
+    schedules.SCHEDULES,
+    writers.WRITERS,
+)
 # What a word in capitals stands for where any text does not do.
 VALUES = {"WHAT": "step", "UM": "100", "P": "float32", "configs/NAME.py": "configs/mttl.py"}
 
@@ -185,7 +195,10 @@ def test_a_documented_command_is_parsed(
             (tmp_path / name).write_text(text, encoding="utf-8")
         monkeypatch.chdir(tmp_path)
     try:
-        with mock.patch.dict(config.BACKBONES):  # a config file may register its own
+        with contextlib.ExitStack() as stack:
+            for names in REGISTRIES:  # a config file may register its own
+                stack.enter_context(mock.patch.dict(names))
+            stack.enter_context(mock.patch.object(config, "WRITERS", config.WRITERS))
             check(command)
     except SystemExit:
         pytest.fail(f"{command}\n{capsys.readouterr().err}")

@@ -115,7 +115,7 @@ def test_weights_of_the_first_initialization_of_the_main_result_are_kept(
     c, approaches = paper_config(), make_approaches("mttl", "sttl")
     runs = {
         stage: stages.make_runs(stage, c, approaches, stages.Choice(1, "C1"))
-        for stage in config.STAGE_MODULES
+        for stage in (*config.STAGES["paper"], "learning_curve", "seeds")
     }
     for run in itertools.chain(*runs.values()):
         is_main = bool(kept) and run in runs[kept]

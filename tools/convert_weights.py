@@ -1,4 +1,4 @@
-"""Convert weights of AlexNet, VGG16 or ResNet-18 to a folder for `--config.weights`.
+"""Convert pretrained weights of a backbone to a folder for `--config.weights`.
 
     python tools/convert_weights.py INPUT [--output checkpoints/NAME] [--fc drop|keep] [--force]
     python tools/convert_weights.py --download [--output checkpoints/NAME]
