@@ -38,7 +38,7 @@ class Embedding(nn.Module):
         x = Convolution(WIDTH, PATCH, stride=PATCH, gray=True, scale=1.0, name="patches")(x)
         x = x.reshape(x.shape[0], -1, WIDTH)
         normal = nn.initializers.normal(0.02)
-        token = self.param("class_token", normal, (1, 1, WIDTH))
+        token = self.param("cls", normal, (1, 1, WIDTH))
         positions = self.param("positions", normal, (1, 1 + (SIZE // PATCH) ** 2, WIDTH))
         token = jnp.broadcast_to(token, (x.shape[0], 1, WIDTH))
         return jnp.concatenate([token, x], axis=1) + positions
@@ -115,7 +115,7 @@ def _block_keys(path: str, source: str) -> dict[str, str]:
 
 def _keys() -> dict[str, str]:
     keys = layer_keys({"C1/patches": "patch_embed.proj"})
-    keys |= {"C1/class_token": "cls_token", "C1/positions": "pos_embed"}
+    keys |= {"C1/cls": "cls_token", "C1/positions": "pos_embed"}
     paths = [f"{stage}/block{k + 1}" for stage, count in BLOCKS.items() for k in range(count)]
     for number, path in enumerate(paths):
         keys |= _block_keys(path, f"blocks.{number}")
