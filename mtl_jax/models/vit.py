@@ -115,7 +115,8 @@ def _block_keys(path: str, source: str) -> dict[str, str]:
 
 def _keys() -> dict[str, str]:
     keys = layer_keys({"C1/patches": "patch_embed.proj"})
-    keys |= {"C1/class_token": "cls_token", "C1/positions": "pos_embed"}
+    embedding = zip(("class_token", "positions"), ("cls_token", "pos_embed"), strict=True)
+    keys |= {f"C1/{leaf}": word for leaf, word in embedding}
     paths = [f"{stage}/block{k + 1}" for stage, count in BLOCKS.items() for k in range(count)]
     for number, path in enumerate(paths):
         keys |= _block_keys(path, f"blocks.{number}")
