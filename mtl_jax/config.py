@@ -74,10 +74,11 @@ UNUSABLE = ("reject", "leave_out")
 PRETRAINING_HEADS = ("fully_connected", "pooled")
 PRETRAINING_INITIALIZATIONS = ("random", "analytic")
 PRECISIONS = ("float32", "bfloat16")
-LOSSES = ("cross_entropy", "focal")
-OPTIMIZERS = ("sgd", "adamw")
-SCHEDULES = ("exponential", "cosine", "steps")
-WRITERS = ("csv", "tensorboard")
+# Lists, so that a config file can append a name of its own (docs/howto/new_loss.md).
+LOSSES = ["cross_entropy", "focal"]
+OPTIMIZERS = ["sgd", "adamw"]
+SCHEDULES = ["exponential", "cosine", "steps"]
+WRITERS = ["csv", "tensorboard"]
 # Settings that name a file or folder; SOURCES do so after a colon.
 PATHS = ("weights", "data.cache", "data.crosswalk", "data.cmmd.boxes")
 SOURCES = ("data.sources", "pretraining.images")

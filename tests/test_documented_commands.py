@@ -57,12 +57,12 @@ for folder in ("mtl_jax", "tools", "configs"):
     TEXTS += [path for path in files if MENTION.search(path.read_text(encoding="utf-8"))]
 REGISTRIES = (  # dicts of names that a user can choose
     config.BACKBONES,
-    config.CHOICES,
     losses.LOSSES,
     optimizer.OPTIMIZERS,
     schedules.SCHEDULES,
     writers.WRITERS,
 )
+NAMES = (config.LOSSES, config.OPTIMIZERS, config.SCHEDULES, config.WRITERS)
 # What a word in capitals stands for where any text does not do.
 VALUES = {"WHAT": "step", "UM": "100", "P": "float32", "configs/NAME.py": "configs/mttl.py"}
 
@@ -198,7 +198,8 @@ def test_a_documented_command_is_parsed(
         with contextlib.ExitStack() as stack:
             for names in REGISTRIES:  # a config file may register its own
                 stack.enter_context(mock.patch.dict(names))
-            stack.enter_context(mock.patch.object(config, "WRITERS", config.WRITERS))
+            for names in NAMES:
+                stack.callback(names.__setitem__, slice(None), list(names))
             check(command)
     except SystemExit:
         pytest.fail(f"{command}\n{capsys.readouterr().err}")

@@ -20,7 +20,7 @@ from mtl_jax.types import InputError
     ],
 )
 def test_the_config_names_every_entry_of_a_registry(
-    field: str, names: tuple[str, ...], registry: dict[str, object]
+    field: str, names: list[str], registry: dict[str, object]
 ) -> None:
     assert set(names) == set(registry)
     c = config.default()
