@@ -5,6 +5,7 @@ settings fail before JAX loads.
 """
 
 import functools
+import json
 import math
 import operator
 import re
@@ -16,7 +17,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from mtl_jax import old_names
-from mtl_jax.config_diff import flatten
+from mtl_jax.config_diff import fill_missing, flatten
 from mtl_jax.io import paths
 from mtl_jax.types import InputError
 
@@ -301,6 +302,23 @@ def apply_preset(c: ConfigDict, preset: str) -> ConfigDict:
     return c
 
 
+def add_later_settings(recorded: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `recorded` with the defaults of the settings that only `expected` has.
+
+    Both have the sections `train` or `model`, at the top or in `settings`. The package got these
+    settings after the record was written, and behaved as their defaults do.
+    """
+    filled = dict(recorded)
+    for section in ("train", "model"):
+        if isinstance(recorded.get(section), Mapping):
+            defaults = default()[section].to_dict()
+            later = {k: v for k, v in defaults.items() if k in expected.get(section, {})}
+            filled[section] = fill_missing(recorded[section], json.loads(json.dumps(later)))
+    if isinstance(recorded.get("settings"), Mapping):
+        filled["settings"] = add_later_settings(recorded["settings"], expected["settings"])
+    return filled
+
+
 def expand_paths(c: ConfigDict) -> None:
     """Expand `~` in every setting that names a path, so that config.json has absolute paths."""
     for fields, expand in ((PATHS, paths.expand_user), (SOURCES, paths.expand_source)):
@@ -362,9 +380,9 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (
         "a number in [0, 1)",
         lambda v: 0 <= v < 1,
-        "data.test_fraction model.dropout train.momentum train.warmup "
-        "train.early_stopping.fraction",
+        "data.test_fraction model.dropout train.momentum train.warmup",
     ),
+    ("a number in [0, 0.5]", lambda v: 0 <= v <= 0.5, "train.early_stopping.fraction"),
     (
         "a number in [0, 1]",
         lambda v: 0 <= v <= 1,

@@ -131,6 +131,9 @@ def test_an_inner_set_that_cannot_be_drawn_is_rejected() -> None:
     with pytest.raises(InputError, match="1 malignant training patients.*early_stopping"):
         draw_inner(Run("sttl", ("t",), "C1", None, 0), {"t": np.arange(6)}, few, 0.5, 0)
     c = config.default()
+    c.train.early_stopping.fraction = 0.9
+    with pytest.raises(InputError, match="early_stopping.fraction=0.9 is invalid"):
+        config.validate(c)
     c.train.early_stopping.fraction, c.train.match_steps = 0.2, True
     with pytest.raises(InputError, match="config.train.match_steps=True is invalid"):
         config.validate(c)

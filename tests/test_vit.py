@@ -99,9 +99,9 @@ def test_half_precision_is_close_to_single_precision(params: dict) -> None:
 
 
 def test_a_deeper_freeze_than_the_backbone_has_is_rejected() -> None:
-    registry.reject_depth("vit_s16", optimizer.frozen_layers("C1-C5"))
-    with pytest.raises(InputError, match="config.network.*C6.*vit_s16 has the stages C1 to C5"):
-        registry.reject_depth("vit_s16", optimizer.frozen_layers("C1-C6"))
+    registry.reject_depth("vit_s16", optimizer.frozen_layers("C1-C5"), "run")
+    with pytest.raises(InputError, match="C6 cannot be frozen: vit_s16 has the stages C1 to C5"):
+        registry.reject_depth("vit_s16", optimizer.frozen_layers("C1-C6"), "run")
 
 
 @pytest.mark.slow

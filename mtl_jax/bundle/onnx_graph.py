@@ -17,8 +17,8 @@ from mtl_jax.types import InputError
 
 OPSET, IR_VERSION = 17, 8  # supported by runtimes since 2022
 NOT_A_CHAIN = (
-    "--format onnx supports chains of layers only, and this backbone has residual connections; use "
-    "--format stablehlo"
+    "--format onnx supports chains of convolutions only, which this backbone is not; use --format "
+    "stablehlo"
 )
 MISSING_EXTRA = "--format onnx needs the extra [onnx]: pip install 'mtl_jax[onnx]'"
 

@@ -21,6 +21,7 @@ from mtl_jax.io import workdir
 from mtl_jax.models import registry
 from mtl_jax.training import multihost
 from mtl_jax.training.optimizer import frozen_layers
+from mtl_jax.training.setup import reject_unknown_entries
 from mtl_jax.types import Run
 
 
@@ -76,11 +77,15 @@ def record_study(
     )
 
 
-def reject_unfit(runs: Sequence[Run], inputs: StudyInputs, inner_fraction: float = 0.0) -> None:
+def reject_unfit(runs: Sequence[Run], inputs: StudyInputs, c: ConfigDict) -> None:
     """Raise InputError if a run cannot be trained or evaluated."""
+    reject_unknown_entries(c.train)
+    for backbone in sorted({inputs.backbone(run) for run in runs}):
+        registry.check(backbone)
     collections, split = inputs.collections, inputs.split
+    inner_fraction = c.train.early_stopping.fraction
     for run in runs:
-        registry.reject_depth(inputs.backbone(run), frozen_layers(run.network))
+        registry.reject_depth(inputs.backbone(run), frozen_layers(run.network), run.id)
         splits.reject_unfit(run, collections, split)
         training, _ = splits.run_rows(run, collections, split)
         draw_inner(run, training, collections, inner_fraction, split.seed)

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from mtl_jax.config import default
-from mtl_jax.config_diff import changed_fields, fill_missing, format_changes
+from mtl_jax.config import add_later_settings
+from mtl_jax.config_diff import changed_fields, format_changes
 from mtl_jax.data import shards
 from mtl_jax.experiments import splits
 from mtl_jax.experiments.compute_cost import n_epochs
@@ -153,10 +153,7 @@ def _read_provenance(folder: Path, run: Run) -> dict[str, Any]:
 def _reject_difference(
     recorded: Mapping[str, Any], expected: Mapping[str, Any], run: Run, accept_versions: bool
 ) -> None:
-    # Settings that the package got after the run was trained have their defaults.
-    later = {"train": default().train.to_dict(), "model": default().model.to_dict()}
-    settings = {name: _pick(values, expected["settings"][name]) for name, values in later.items()}
-    recorded = fill_missing(recorded, {"settings": settings})
+    recorded = add_later_settings(recorded, expected)
     changes = changed_fields(recorded, expected, ignored=(VERSIONS_BEFORE,))
     if not all(map(software.may_differ, changes)):
         ordered = sorted(changes.items(), key=lambda change: software.may_differ(change[0]))
@@ -172,10 +169,6 @@ def _reject_difference(
         f"run {run.id} was trained with other versions: {difference}; {REMEDY}, or set "
         "--accept_versions, which marks results and report as mixed"
     )
-
-
-def _pick(values: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    return {key: values[key] for key in keys}
 
 
 def _format_versions(recorded: Mapping[str, Any]) -> str:

@@ -137,7 +137,7 @@ def show_plan(c: ConfigDict, folder: Path, inputs: StudyInputs | None = None) ->
     print(resolve_primary(c.statistics.primary, c.study, inputs.approaches, c.data.target))
     plan = _plan_stages(c, inputs, {}, stages.Choice(c.split, c.network))
     planned = _unique_runs(plan)
-    guards.reject_unfit(planned, inputs, c.train.early_stopping.fraction)
+    guards.reject_unfit(planned, inputs, c)
     missing = executors.missing_runs(planned, folder)
     rate = compute_cost.measure_speed() if c.executor == "local" and missing else None
     console.print_plan(

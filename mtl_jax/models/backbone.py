@@ -23,6 +23,7 @@ class KeyMap:
     norms: Mapping[str, str] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
     defaults: Mapping[str, float] = field(default_factory=dict)
+    epsilon: float = 1e-5  # of the batch normalizations; this is PyTorch's default
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Backbone:
     citation: str  # of the architecture
     source: str  # of pretrained weights, such as "torchvision's resnet18"
     key_maps: tuple[KeyMap, ...]
-    summary: str  # completes 'The network was'
+    summary: str  # completes 'The network was'; ends with '... and five fully connected layers'
     layers: str  # explains the table of layers in the report
     no_maps: str = ""  # why there are no deconvolution maps; '' for a chain of convolutions
 

@@ -175,5 +175,12 @@ def output_shapes(network: Network) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def try_network(network: Network, channels: int) -> None:
+    """Apply all layers to one ROI of 1 or 3 channels without computing; raise what they raise."""
+    params = {path: _like(shape) for path, shape in param_shapes(network).items()}
+    variables = {"params": unflatten_dict(params, sep="/")}
+    jax.eval_shape(network.apply, variables, _like((1, ROI_PIXELS, ROI_PIXELS, channels)))
+
+
 def _like(shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, jnp.float32)

@@ -29,7 +29,7 @@ from mtl_jax.training import devices, optimizer
 from mtl_jax.training.checkpoint import VERSIONS_BEFORE, Checkpoints, versions_before
 from mtl_jax.training.loop import Loop, LoopRun, ProgressCallback, resume, run_epochs
 from mtl_jax.training.schedules import learning_rates
-from mtl_jax.training.setup import FIELDS_WITHOUT_EFFECT
+from mtl_jax.training.setup import FIELDS_WITHOUT_EFFECT, reject_unknown_entries
 from mtl_jax.training.step import Metrics, Step, make_step
 from mtl_jax.training.writers import EpochRecord
 from mtl_jax.types import InputError, Params, TrainState
@@ -44,6 +44,7 @@ def pretrain(c: ConfigDict, folder: Path) -> str:
     `--config.weights`. An interrupted training resumes from its last checkpoint; the weights are
     bit-identical.
     """
+    reject_unknown_entries(c.train)
     with workdir.lock(folder):
         workdir.claim(folder, c.to_dict(), default().to_dict())
         device_kinds = [d.device_kind for d in jax.devices()[: c.devices]]

@@ -136,11 +136,12 @@ def _training(work: WorkFolder) -> str:
         f", rising linearly in the first {100 * t['warmup']:g}% of the steps" if t["warmup"] else ""
     )
     loss = LOSSES.get(t["loss"], t["loss"]).format(**t)
+    plural = "" if epochs == [1] else "s"
     return (
-        f"The networks were trained for {phrases.join_and([str(e) for e in epochs])} epochs by "
-        f"{optimizer}, with batch size {t['batch_size']}, weight decay {t['weight_decay']:g}, a "
-        f"learning rate {rates}{warmup}, and dropout {work.config['model']['dropout']:g}; the loss "
-        f"was {loss}.{_early_stopping(t)} Each epoch used each ROI in eight orientations "
+        f"The networks were trained for {phrases.join_and([str(e) for e in epochs])} "
+        f"epoch{plural} by {optimizer}, with batch size {t['batch_size']}, weight decay "
+        f"{t['weight_decay']:g}, a learning rate {rates}{warmup}, and dropout "
+        f"{work.config['model']['dropout']:g}; the loss was {loss}.{_early_stopping(t)} Each epoch used each ROI in eight orientations "
         "(rotations and reflections). The score of an ROI was the mean probability of malignancy "
         "over the eight orientations; the score of a lesion was the mean over its views. "
         f"{_initializations(work)} (seed {work.config['seed']}); random splits used "

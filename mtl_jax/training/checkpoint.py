@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mtl_jax.config import add_later_settings
 from mtl_jax.config_diff import changed_fields, format_changes
 from mtl_jax.io import atomic
 from mtl_jax.training import multihost, software
@@ -103,7 +104,7 @@ class Checkpoints:
 
     def _reject_other(self, path: Path) -> None:
         """Raise InputError if the checkpoint at `path` has other settings or other versions."""
-        saved = _read_metadata(path)
+        saved = add_later_settings(_read_metadata(path), self._metadata)
         differences = changed_fields(saved, self._metadata, ignored=(VERSIONS_BEFORE,))
         if not all(map(software.may_differ, differences)):
             raise InputError(

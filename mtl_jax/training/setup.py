@@ -16,10 +16,12 @@ from mtl_jax.training import devices, objective, optimizer
 from mtl_jax.training.epoch import Epoch, make_epoch
 from mtl_jax.training.loop import Monitor
 from mtl_jax.training.losses import LOSSES
+from mtl_jax.training.optimizer import OPTIMIZERS
 from mtl_jax.training.replicas import Replicas
+from mtl_jax.training.schedules import SCHEDULES
 from mtl_jax.training.step import make_step
-from mtl_jax.training.writers import EpochRecord
-from mtl_jax.types import Params
+from mtl_jax.training.writers import WRITERS, EpochRecord
+from mtl_jax.types import InputError, Params
 
 # Fields of config.train that do not change the trained weights.
 FIELDS_WITHOUT_EFFECT = ("checkpoint_epochs", "writers", "validation_epochs")
@@ -79,3 +81,16 @@ class Training:
             "tasks": dict(self.task_weights),
             "train": train,
         }
+
+
+def reject_unknown_entries(train: ConfigDict) -> None:
+    """Raise InputError for a name of config.train that config.py knows, but no registry."""
+    entries = {"loss": LOSSES, "optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+    names = [(field, train[field], registry) for field, registry in entries.items()]
+    names += [("writers", name, WRITERS) for name in train.writers]
+    for field, name, registry in names:
+        if name not in registry:
+            raise InputError(
+                f"config.train.{field}={name!r} has no entry in mtl_jax/training: add it to the "
+                f"dict of {', '.join(registry)}"
+            )

@@ -4,20 +4,21 @@ from collections.abc import Mapping
 
 import numpy as np
 
-EPSILON = 1e-5  # PyTorch's default, added to the variance
 # Arrays of a normalization, one value a map.
 PARTS = ("weight", "bias", "running_mean", "running_var")
 
 
-def fold(arrays: Mapping[str, np.ndarray], output_axis: int) -> dict[str, np.ndarray]:
+def fold(
+    arrays: Mapping[str, np.ndarray], output_axis: int, epsilon: float
+) -> dict[str, np.ndarray]:
     """Return the kernel and bias of a convolution that includes the normalization after it.
 
     `arrays` has 'kernel', optionally 'bias', and 'norm weight' ... 'norm running_var' (n,);
-    `output_axis` of the kernel has the n outputs. Computed in float64 and rounded once to float32
-    (Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 2).
+    `output_axis` of the kernel has the n outputs; `epsilon` is added to the variance. Computed in
+    float64 and rounded once to float32 (Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 2).
     """
     weight, bias, mean, variance = (np.float64(arrays[f"norm {part}"]) for part in PARTS)
-    scale = weight / np.sqrt(variance + EPSILON)
+    scale = weight / np.sqrt(variance + epsilon)
     kernel = arrays["kernel"]
     shape = [1] * kernel.ndim
     shape[output_axis] = -1

@@ -65,6 +65,7 @@ class Scheme(NamedTuple):
 
 def _make_scheme(backbone: str, key_map: KeyMap | None) -> Scheme:
     """Return the scheme of a key map; None: of the names that this package gives the arrays."""
+    registry.check(backbone)
     network = registry.build(backbone)
     shapes, last_map = param_shapes(network), output_shapes(network)[network.stages[-1]]
     ours = KeyMap("mtl_jax", {leaf: leaf.replace("/", ".") for leaf in shapes}, False)
@@ -128,7 +129,7 @@ def _map_leaves(
             if f"{layer}/{leaf}" in values
         }
         parts |= {f"norm {part}": arrays[f"{norm}.{part}"] for part in batch_norm.PARTS}
-        folded = batch_norm.fold(parts, 0 if key_map.torch_axes else -1)
+        folded = batch_norm.fold(parts, 0 if key_map.torch_axes else -1, key_map.epsilon)
         values |= {f"{layer}/{leaf}": array for leaf, array in folded.items()}
     return {leaf: _permute_axes(value, scheme, leaf) for leaf, value in values.items()}
 
