@@ -575,7 +575,8 @@ def freeze_depth(network: str, field: str = "network") -> int:
     """
     match = re.fullmatch(r"C([01])|C1-C([2-9]|[1-9]\d)", network)
     if not match:
-        raise _error(field, network, f"{', '.join(NETWORKS)}, or deeper for other backbones")
+        rule = f"one of {', '.join(NETWORKS)}, or deeper for backbones with more stages"
+        raise _error(field, network, rule)
     return int(match[1] or match[2])
 
 
