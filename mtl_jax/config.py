@@ -374,8 +374,12 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("an integer >= 50", lambda v: v >= 50, "analysis.iterations"),
     ("an integer >= 100", lambda v: v >= 100, "statistics.bootstrap"),
     ("an integer >= 0", lambda v: v >= 0, "train.validation_epochs"),
-    ("a number >= 0", lambda v: v >= 0, "train.weight_decay train.focal_gamma ray.cpus ray.gpus"),
-    ("a number > 0", lambda v: v > 0, "train.learning_rate"),
+    (
+        "a number >= 0",
+        lambda v: 0 <= v < math.inf,
+        "train.weight_decay train.focal_gamma ray.cpus ray.gpus",
+    ),
+    ("a number > 0", lambda v: 0 < v < math.inf, "train.learning_rate"),
     ("a number in (0, 1)", lambda v: 0 < v < 1, "analysis.threshold"),
     (
         "a number in [0, 1)",
@@ -415,6 +419,8 @@ def validate(c: ConfigDict) -> None:
             _require(c, field, is_valid(operator.attrgetter(field)(c)), rule)
     for name in c.train.writers:
         _require_one_of("train.writers", name, WRITERS)
+    distinct = len(set(c.train.writers)) == len(c.train.writers)
+    _require(c, "train.writers", distinct, "distinct names")
     freeze_depth(c.network)
     for approach in c.approaches:
         parse_approach(approach)
@@ -444,6 +450,11 @@ def validate(c: ConfigDict) -> None:
     valid = not (c.train.match_steps and c.train.early_stopping.fraction)
     rule = "False with train.early_stopping, which ends runs after different numbers of steps"
     _require(c, "train.match_steps", valid, rule)
+    if c.train.schedule == "steps":
+        divisions = math.log10(c.train.learning_rate / c.train.final_learning_rate)
+        rule = "train.learning_rate divided by a power of ten, with train.schedule='steps'"
+        valid = abs(divisions - round(divisions)) < 1e-6
+        _require(c, "train.final_learning_rate", valid, rule)
     _validate_approaches(c)
     _validate_stages(c)
     for field, value in (("train.loss", "cross_entropy"), ("train.early_stopping.fraction", 0.0)):
@@ -489,6 +500,12 @@ def _validate_backbones(c: ConfigDict) -> None:
     for name in c.approaches:
         _, options = parse_approach(name)
         backbone, weights = approach_network(c, name)
+        if c.study in IMAGENET_STUDIES and {"backbone", "weights"} & set(options):
+            rule = (
+                f"no option backbone or weights in the study {c.study}, whose splits and depth are "
+                "chosen with config.model.backbone and config.weights: set these"
+            )
+            raise _error("approaches", name, rule)
         if backbone == ALEXNET or weights not in ALEXNET_WEIGHTS:
             continue
         if "backbone" in options or "weights" in options:

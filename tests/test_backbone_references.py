@@ -106,7 +106,15 @@ def test_vit_s16_without_layer_scale_has_factors_of_one(tmp_path: Path) -> None:
         if path[-1] in ("scale1", "scale2")
     ]
     assert len(scales) == 24 and all((scale == 1).all() for scale in scales)
-    assert converted.metadata["left_out"][0].startswith("head dropped")
+    assert converted.metadata["left_out"][0].startswith("head, mask_token dropped")
+
+
+def test_a_vit_with_some_factors_of_layer_scale_is_rejected(tmp_path: Path) -> None:
+    """A source has all of them or none: with ones in place of the others it would be another."""
+    state = make_state("vit_s16")
+    del state["blocks.4.ls1.gamma"]
+    with pytest.raises(InputError, match="missing blocks.4.ls1.gamma"):
+        convert(state, tmp_path)
 
 
 def test_a_vit_of_another_patch_size_is_rejected_in_one_line(tmp_path: Path) -> None:

@@ -51,6 +51,9 @@ def test_every_config_loads_and_is_valid(path: Path, preset: str) -> None:
         ("model.initialization", "krizhevsky", "did you mean 'krizhevsky2012'"),
         ("train.learning_rate", 0.0, "a number > 0"),
         ("train.final_learning_rate", 0.1, "<= train.learning_rate"),
+        ("train.learning_rate", float("inf"), "a number > 0"),
+        ("train.schedule", "steps", "divided by a power of ten"),  # 0.001 to 0.00004
+        ("train.writers", ("csv", "csv"), "distinct names"),
         ("train.task_weights", ("sfm=2",), "name:number"),
         ("train.task_weights", ("sfm:-2",), "name:number"),
         ("train.task_weights", ("sfm:inf",), "finite"),

@@ -5,6 +5,7 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -16,13 +17,17 @@ from test_validation import COLLECTIONS, FOLD, SPLIT, read_history, train
 from mtl_jax import config
 from mtl_jax.data import patients
 from mtl_jax.experiments import splits
+from mtl_jax.experiments.data_use import data_use
 from mtl_jax.experiments.inner_set import draw_inner
+from mtl_jax.experiments.provenance import Provenance
 from mtl_jax.models.base import init
 from mtl_jax.training.checkpoint import read_params
 from mtl_jax.training.early_stopping import EarlyStopping
 from mtl_jax.training.replicas import Replicas
 from mtl_jax.training.setup import TrainingRun
 from mtl_jax.types import InputError, RoiSet, Run
+
+METADATA = ("name", "backbone", "lrn", "arrays_sha256")
 
 
 def run_monitor(losses: Sequence[float], interval: int, patience: int) -> EarlyStopping:
@@ -74,7 +79,10 @@ def make_collection(name: str, cases: int, shared: int = 0) -> RoiSet:
     keys = [f"p{i}" if i < shared else f"{name}-p{i}" for i in range(cases)]
     table = {"case_id": np.array(ids), "patient": np.array(keys)} if shared else {}
     pixels = np.zeros((len(case), 128, 128), np.int16)
-    return RoiSet(name, index, (pixels,), {}, table)
+    ids_of_rois = [f"{name}-roi{i}" for i in range(len(case))]
+    index |= {"roi_id": np.array(ids_of_rois), "lesion_id": np.full(len(case), "1")}
+    manifest = {"shards": [], "index": {"sha256": name}}
+    return RoiSet(name, index, (pixels,), manifest, table)
 
 
 def draw(run: Run, collections: dict[str, RoiSet], seed: int = 0) -> tuple[dict, dict, dict]:
@@ -137,6 +145,27 @@ def test_an_inner_set_that_cannot_be_drawn_is_rejected() -> None:
     c.train.early_stopping.fraction, c.train.match_steps = 0.2, True
     with pytest.raises(InputError, match="config.train.match_steps=True is invalid"):
         config.validate(c)
+
+
+def test_the_provenance_and_the_table_of_the_data_name_the_inner_set() -> None:
+    collections = {"t": make_collection("t", 28)}
+    run, c = Run("sttl", ("t",), "C1", None, 0), config.default()
+    weights = {"sttl": SimpleNamespace(metadata=dict.fromkeys(METADATA, ""))}
+    cases = list(dict.fromkeys(collections["t"].index["case_id"]))
+    digests = []
+    for fraction, seed in ((0.0, 0), (0.25, 0), (0.25, 1)):
+        split = splits.Split("t", cases[:20], cases[20:], [], "made up", seed=seed)
+        c.train.early_stopping.fraction = fraction
+        digests.append(Provenance(collections, split, weights, c)._data_digests(run))
+    assert "inner" not in digests[0]
+    assert len({digest["learned"] for digest in digests}) == 3
+    assert digests[1]["inner"] != digests[2]["inner"]
+    entries = data_use({"test": [run]}, collections, split, 0.25)
+    parts = {
+        (bool(e["trained_in"]), bool(e["evaluated_in"]), bool(e["inner_in"])): e["cases"]
+        for e in entries
+    }
+    assert parts == {(True, False, False): 16, (False, True, False): 8, (False, False, True): 4}
 
 
 # Training

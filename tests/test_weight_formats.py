@@ -22,6 +22,7 @@ from safetensors.numpy import save as safetensors_bytes
 from mtl_jax import weights
 from mtl_jax.models import alexnet
 from mtl_jax.types import InputError
+from mtl_jax.weights.convert import detect_format
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = files.layers()
@@ -251,6 +252,16 @@ def test_code_and_invalid_sizes_in_pickles_are_rejected(tmp_path: Path) -> None:
         written(tmp_path / "file", content)
     )  # classes of cuda-convnet2 are skipped
     assert list(found.params) == list(LAYERS)
+
+
+def test_safetensors_of_every_length_of_the_header_are_recognized(tmp_path: Path) -> None:
+    """The length of the header comes first: one in 32 begins with the byte of a pickle."""
+    first_bytes = set()
+    for length in range(0, 256, 8):
+        content = safetensors_bytes({"a": np.zeros(1, "f4")}, {"note": "x" * length})
+        first_bytes.add(content[0])
+        assert detect_format(written(tmp_path / "file", content)) == "safetensors"
+    assert 0x80 in first_bytes
 
 
 def test_invalid_sizes_in_safetensors_are_rejected(tmp_path: Path) -> None:

@@ -37,6 +37,15 @@ def test_a_resumed_csv_equals_one_written_at_once(tmp_path: Path, begin: int) ->
     assert [json.loads(line) for line in lines] == RECORDS
 
 
+def test_a_csv_that_begins_later_has_the_epochs_before(tmp_path: Path) -> None:
+    with open_writers((), tmp_path, 0) as writers:
+        for record in RECORDS:
+            writers.write(record)
+    for _ in range(2):  # the second job resumes from the same checkpoint
+        write(tmp_path, 1, RECORDS[1:])
+    assert [float(row["epoch"]) for row in read(tmp_path)] == [1, 2, 3]
+
+
 def test_the_csv_has_every_value_of_the_json_lines(tmp_path: Path) -> None:
     write(tmp_path, 0, RECORDS)
     for row, record in zip(read(tmp_path), RECORDS, strict=True):

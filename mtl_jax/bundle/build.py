@@ -22,6 +22,7 @@ from mtl_jax.data import shards
 from mtl_jax.data.array_rows import Rows
 from mtl_jax.experiments import scores as score_tables
 from mtl_jax.experiments import splits
+from mtl_jax.experiments.inner_set import draw_inner
 from mtl_jax.experiments.study_inputs import load_collections
 from mtl_jax.models import registry
 from mtl_jax.training import checkpoint
@@ -67,6 +68,9 @@ def build_model(
     )
     split = splits.Split.from_record(study.folds)
     training_rows, _ = splits.run_rows(run, collections, split)
+    stopping = c.train.get("early_stopping")  # absent in studies of 0.2.0
+    fraction = stopping.fraction if stopping else 0.0
+    training_rows, _ = draw_inner(run, training_rows, collections, fraction, split.seed)
     params = checkpoint.read_params(run_folder / "checkpoint")
     backbone, weights = _find_network(study, run.approach)
     scores = score_tables.read_scores(run_folder / "scores.csv")

@@ -14,7 +14,7 @@ from mtl_jax import environment, patient_notes
 from mtl_jax.config import default
 from mtl_jax.data import patients, shards
 from mtl_jax.experiments import executors, leak_checks, provenance, splits
-from mtl_jax.experiments.inner_set import draw_inner
+from mtl_jax.experiments.inner_set import draw_inner, reject_empty
 from mtl_jax.experiments.provenance import Provenance
 from mtl_jax.experiments.study_inputs import StudyInputs
 from mtl_jax.io import workdir
@@ -88,7 +88,8 @@ def reject_unfit(runs: Sequence[Run], inputs: StudyInputs, c: ConfigDict) -> Non
         registry.reject_depth(inputs.backbone(run), frozen_layers(run.network), run.id)
         splits.reject_unfit(run, collections, split)
         training, _ = splits.run_rows(run, collections, split)
-        draw_inner(run, training, collections, inner_fraction, split.seed)
+        training, _ = draw_inner(run, training, collections, inner_fraction, split.seed)
+        reject_empty(run, training)
 
 
 def run_missing(

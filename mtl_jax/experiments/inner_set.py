@@ -22,7 +22,7 @@ def draw_inner(
     The inner set has `fraction` of the patients of the first task, stratified by class, and only
     ROIs of that task. Their ROIs in the other tasks are left out, so that no patient is on both
     sides. The draw depends on the split seed and on the partition and fold of the run alone.
-    Raises InputError if a class has fewer than two patients, or another task has no other patient.
+    Raises InputError if a class has fewer than two patients.
     """
     nothing = {task: rows[:0] for task, rows in training.items()}
     if not fraction:
@@ -47,10 +47,14 @@ def draw_inner(
         cases = patients.cases_of_patients(collections[task], chosen)
         is_inner[task] = np.array([case in cases for case in case_of_row[task]], bool)
     remaining = {task: rows[~is_inner[task]] for task, rows in training.items()}
-    for task, rows in remaining.items():
+    return remaining, nothing | {first: training[first][is_inner[first]]}
+
+
+def reject_empty(run: Run, training: RowsByTask) -> None:
+    """Raise InputError if the inner set leaves no training ROI of a task."""
+    for task, rows in training.items():
         if not len(rows):
             raise InputError(
                 f"run {run.id}: all training ROIs of {task} are of patients of the inner set; lower"
                 " config.train.early_stopping.fraction, or remove the collection"
             )
-    return remaining, nothing | {first: training[first][is_inner[first]]}

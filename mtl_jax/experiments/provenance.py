@@ -19,6 +19,7 @@ from mtl_jax.config_diff import changed_fields, format_changes
 from mtl_jax.data import shards
 from mtl_jax.experiments import splits
 from mtl_jax.experiments.compute_cost import n_epochs
+from mtl_jax.experiments.inner_set import draw_inner
 from mtl_jax.experiments.run_data import subset_key
 from mtl_jax.io import atomic
 from mtl_jax.training import software
@@ -75,10 +76,13 @@ class Provenance:
         key = (shared.tasks, shared.split, shared.fold, shared.target_cases, shared.initialization)
         if key not in self._data:
             training, scored = splits.run_rows(run, self._collections, self._split)
+            fraction, seed = self._c.train.early_stopping.fraction, self._split.seed
+            training, inner = draw_inner(run, training, self._collections, fraction, seed)
             self._data[key] = {
                 "content": {name: self._content[name] for name in run.tasks},
                 "learned": self._digest_ids(training),
                 "scored": self._digest_ids(scored),
+                **({"inner": self._digest_ids(inner)} if fraction else {}),
             }
         return self._data[key]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from mtl_jax.data.array_rows import Rows
 from mtl_jax.experiments import splits
-from mtl_jax.experiments.inner_set import draw_inner
+from mtl_jax.experiments.inner_set import draw_inner, reject_empty
 from mtl_jax.training.dataset import Dataset, make_dataset, pixel_statistics
 from mtl_jax.types import RoiSet, Run
 
@@ -54,6 +54,7 @@ def make_subsets(
             continue
         training, evaluation = splits.run_rows(run, collections, split)
         training, inner = draw_inner(run, training, collections, inner_fraction, split.seed)
+        reject_empty(run, training)
         tables = [Rows(collections[name].shards).take(training[name]) for name in run.tasks]
         subsets[subset_key(run)] = Subset(training, evaluation, *pixel_statistics(tables), inner)
     return subsets

@@ -82,6 +82,7 @@ def _evaluate(
         networks[runs[0].approach]["weights"],
         conventional,
         EvaluationRules(c.selection.unit, primary, c.statistics.bootstrap, c.seed),
+        c.train.early_stopping.fraction,
     )
     results |= {
         "networks": networks,

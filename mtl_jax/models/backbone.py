@@ -14,7 +14,7 @@ class KeyMap:
     With `torch_axes`, kernels of the source are (out, in, row, column) and (out, in). `norms` maps
     the path of a convolution to the name of the batch normalization after it, which is folded.
     `dropped` are layers of the source that the network does not have, and `defaults` the values of
-    arrays that some sources lack.
+    arrays of which a source has all or none.
     """
 
     name: str

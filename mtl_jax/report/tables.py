@@ -40,7 +40,8 @@ def _used_for(entry: Mapping[str, Any], work: WorkFolder) -> str:
     """Return e.g. 'training and held-out folds (splits, depth); training (test)', or 'test set'."""
     trained, evaluated = entry["trained_in"], entry["evaluated_in"]
     if not trained:
-        return "test set" if evaluated else "not used"
+        unused = "early stopping" if entry.get("inner_in") else "not used"
+        return "test set" if evaluated else unused
     in_folds = [stage for stage in trained if stage in evaluated]
     only = [stage for stage in trained if stage not in evaluated]
     titles = {stage["stage"]: stage["title"] for stage in work.results["stages"]}

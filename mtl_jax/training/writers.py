@@ -13,7 +13,6 @@ from typing import Protocol
 
 from mtl_jax.io import atomic
 from mtl_jax.io.csv_safe import format_csv
-from mtl_jax.io.read_csv import read_csv
 from mtl_jax.types import InputError
 
 EpochRecord = dict[str, float]
@@ -75,14 +74,14 @@ class Csv:
     """Writes history.csv, with a column for every value of any epoch; empty where it is missing."""
 
     def __init__(self, folder: Path, begin: int) -> None:
-        self._path, self._records = folder / "history.csv", []
-        if self._path.exists():
-            table = read_csv(self._path).to_dict("records")[:begin]
-            self._records = [{k: v for k, v in row.items() if v} for row in table]
+        self._path = folder / "history.csv"
+        # From the JSON lines, which are always there: an earlier job may have had no CSV.
+        lines = (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()
+        self._records: list[EpochRecord] = [json.loads(line) for line in lines[:begin]]
 
     def write(self, record: EpochRecord) -> None:
         # Rewritten as a whole, because some epochs have further columns (the held-out fold).
-        self._records.append({name: repr(value) for name, value in record.items()})
+        self._records.append(record)
         columns = list(dict.fromkeys(name for row in self._records for name in row))
         rows = ([row.get(name, "") for name in columns] for row in self._records)
         atomic.write_text(self._path, format_csv(columns, rows))

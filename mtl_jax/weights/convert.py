@@ -46,7 +46,8 @@ CURE = (
 MIN_NORM = 0.05
 NOTE = (
     "{title} trained on ImageNet ({citation}, in the form of {source}); the input normalization is "
-    "that of torchvision. Read the licence of the source before you distribute the weights."
+    "assumed to be that of torchvision. Read the licence of the source before you distribute the "
+    "weights."
 )
 CONVNET_NOTE = (
     "AlexNet trained with cuda-convnet2. The kernels of C1 are those of the source times 57.6, for "
@@ -127,10 +128,11 @@ def detect_format(path: Path) -> str:
             return "npz"
         kind = "a Keras archive" if any(n.endswith(".h5") for n in names) else "another archive"
         raise InputError(f"{path}: {kind}, which is not supported; {CURE}")
+    # The length of the header comes first, and may begin like a pickle.
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
+        return "safetensors"
     if start[:1] == b"\x80":
         return "torch legacy" if TORCH_MAGIC in start else CONVNET
-    if start[8:9] == b"{":
-        return "safetensors"
     kind = next((name for magic, name in UNSUPPORTED.items() if start.startswith(magic)), "")
     problem = f"{kind}, which is not supported" if kind else "not a weights file of a known format"
     raise InputError(f"{path}: {problem}; {CURE}")

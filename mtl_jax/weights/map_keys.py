@@ -87,7 +87,9 @@ def map_keys(
     unknown = set(arrays_by_name) - set(scheme.keys(key_map.keys)) - _ignored_keys(key_map)
     problems += _find_unexpected(sorted(unknown), scheme)
     leaves, notes = _select_leaves(scheme, arrays_by_name, keep_fc)
+    # A source has all arrays with a default, or none of them.
     optional = {key_map.keys[leaf] for leaf in key_map.defaults}
+    optional = optional if optional.isdisjoint(arrays_by_name) else set()
     missing = []
     for key, shape in scheme.keys(leaves).items():
         if key in arrays_by_name:
@@ -147,8 +149,11 @@ def _select_leaves(
         for layer, leaves in layers.items()
         if layer not in scheme.stages and any(key_map.keys[leaf] in arrays for leaf in leaves)
     ]
-    kernel = "weight" if key_map.torch_axes else "kernel"
-    dropped = [name for name in key_map.dropped if f"{name}.{kernel}" in arrays]
+    dropped = [
+        name
+        for name in key_map.dropped
+        if any(key == name or key.startswith(f"{name}.") for key in arrays)
+    ]
     notes, kept = [], []
     if keep_fc:
         other_map = _describe_other_map(scheme, arrays) if "F1" in connected else ""
@@ -158,7 +163,7 @@ def _select_leaves(
             notes.append("the source has no fully connected layer that can be kept")
     elif connected or dropped:
         names = ", ".join((*connected, *dropped))
-        notes.append(f"{names} dropped: fully connected layers are initialized at random")
+        notes.append(f"{names} dropped: all layers after the stages are initialized at random")
     counters = sorted(_counter_keys(key_map) & set(arrays))
     if counters:
         notes.append(f"training counters left out: {join_first(counters, 1)}")
