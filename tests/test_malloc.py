@@ -127,3 +127,18 @@ def test_a_run_with_rois_on_disk_releases_freed_memory(monkeypatch: pytest.Monke
         )
         train_runs.train_and_score([run], [], {}, None, {"sttl": weights}, config.default())
     assert calls == ["release", "build"]
+
+
+def test_no_import_starts_a_backend_of_jax() -> None:
+    """Its threads would start before `keep_freed_memory`, which then has no effect on them: steps
+    with C1-C5 frozen were a quarter slower. With an unknown platform a start would fail."""
+    root = Path(__file__).parents[1]
+    modules = [
+        ".".join(path.relative_to(root).with_suffix("").parts)
+        for path in sorted((root / "mtl_jax").rglob("*.py"))
+        if path.stem not in ("__main__", "ray_cluster")
+    ]
+    names = [*modules, "bench_step"]
+    code = f"import importlib\nfor name in {names!r}: importlib.import_module(name)"
+    environment = os.environ | {"JAX_PLATFORMS": "none_such", "PYTHONPATH": f"{root}:{root}/tools"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=root)

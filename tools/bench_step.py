@@ -16,7 +16,6 @@ import numpy as np
 
 from mtl_jax.config import NETWORKS
 from mtl_jax.models import alexnet
-from mtl_jax.models.base import param_shapes
 from mtl_jax.training import dataset, devices, feature_cache, objective, optimizer, predict
 from mtl_jax.training.step import make_step as make_pure_step
 from mtl_jax.types import Params, TrainState
@@ -26,10 +25,11 @@ EPOCHS = 20  # over which the cost of the activations of frozen layers is divide
 ROIS = 64
 # Multiply-adds per ROI: pixels of the map x kernel x channels in x channels out.
 MAP_SIZES = {"C1": 31, "C2": 15, "C3": 7, "C4": 7, "C5": 7}
+CHANNELS = {"C1": 1, "C2": 64, "C3": 192, "C4": 384, "C5": 256}  # one of gray in C1
 CONVOLUTION_COSTS = {
-    name: size**2 * int(np.prod(param_shapes(alexnet.AlexNet())[f"{name}/kernel"]))
-    for name, size in MAP_SIZES.items()
-} | {"C1": 31**2 * 11**2 * 64}  # on one channel of gray
+    name: MAP_SIZES[name] ** 2 * layer.size**2 * CHANNELS[name] * layer.features
+    for name, layer in alexnet.CONVOLUTIONS.items()
+}
 WIDTHS = (2304, *alexnet.FULLY_CONNECTED.values(), 2)
 CONNECTED_COST = sum(a * b for a, b in zip(WIDTHS, WIDTHS[1:], strict=False))
 
