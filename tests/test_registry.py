@@ -106,12 +106,12 @@ def test_a_module_without_its_object_is_rejected(
     if text:
         (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.setitem(config.BACKBONES, "mine", name)
-    with pytest.raises(InputError, match=f"module {name} of backbone 'mine'.*{message}"):
+    with pytest.raises(InputError, match=f"module {name} of 'mine' .config.BACKBONES.*{message}"):
         registry.get("mine")
     monkeypatch.setitem(config.STAGE_MODULES, "mine", name)
-    with pytest.raises(InputError, match=f"module {name} of stage 'mine'.*{message}"):
+    with pytest.raises(InputError, match=f"module {name} of 'mine' .config.STAGE.*{message}"):
         stages.get("mine")
-    with pytest.raises(InputError, match="stage 'unknown' has no module"):
+    with pytest.raises(InputError, match="config.STAGE_MODULES has no 'unknown'"):
         stages.get("unknown")
 
 

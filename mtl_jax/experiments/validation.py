@@ -7,6 +7,7 @@ training cases, decides when to stop. The test set is not evaluated during train
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from mtl_jax.types import Params, RoiSet, Run
 
 Validate = Callable[[Params], dict[str, float]]
 InnerLoss = Callable[[Params], float]
+T = TypeVar("T")
 # Smallest probability of the true class, so that the loss is finite.
 MIN_PROBABILITY = float(np.finfo(np.float32).eps)
 
@@ -36,13 +38,13 @@ def make_validators(
     Runs without a fold are scored on the test set, which is not evaluated before training ends.
     Runs that differ only in initialization share their ROIs.
     """
-    keys = {run: run_data.subset_key(run) for run in runs if run.fold is not None}
-    validators = {}
-    for key in dict.fromkeys(keys.values()):
+
+    def make(key: Run) -> Validate:
         held_out = run_data.evaluation_dataset(subsets[key], collections, stream)
         predictor = Predictor(network, held_out, cached)
-        validators[key] = functools.partial(_validate, predictor, np.asarray(held_out.label))
-    return {run: validators[key] for run, key in keys.items()}
+        return functools.partial(_validate, predictor, np.asarray(held_out.label))
+
+    return _share([run for run in runs if run.fold is not None], make)
 
 
 def make_inner_losses(
@@ -57,12 +59,19 @@ def make_inner_losses(
 
     It is infinite if a score is not finite. Runs that differ only in initialization share the set.
     """
-    losses = {}
-    for key in dict.fromkeys(map(run_data.subset_key, runs)):
+
+    def make(key: Run) -> InnerLoss:
         inner = run_data.inner_dataset(subsets[key], collections, stream)
         predictor = Predictor(network, inner, cached)
-        losses[key] = functools.partial(_inner_loss, predictor, np.asarray(inner.label))
-    return {run: losses[run_data.subset_key(run)] for run in runs}
+        return functools.partial(_inner_loss, predictor, np.asarray(inner.label))
+
+    return _share(runs, make)
+
+
+def _share(runs: Sequence[Run], make: Callable[[Run], T]) -> dict[Run, T]:
+    """Return what `make` returns for the subset of each run, made once for equal subsets."""
+    made = {key: make(key) for key in dict.fromkeys(map(run_data.subset_key, runs))}
+    return {run: made[run_data.subset_key(run)] for run in runs}
 
 
 def _inner_loss(predictor: Predictor, labels: np.ndarray, params: Params) -> float:

@@ -1,10 +1,10 @@
 """Look up the backbones of `config.BACKBONES`, each defined by one module."""
 
-import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtl_jax.config import BACKBONES
+from mtl_jax.io.import_object import import_object
 from mtl_jax.models import response_norm
 from mtl_jax.models.backbone import Backbone, KeyMap
 from mtl_jax.models.base import Network, param_shapes, try_network
@@ -13,16 +13,7 @@ from mtl_jax.types import InputError
 
 def get(name: str) -> Backbone:
     """Return the backbone of this name; InputError if its module does not define it."""
-    if name not in BACKBONES:
-        raise InputError(f"backbone {name!r} is unknown: expected one of {', '.join(BACKBONES)}")
-    where = f"module {BACKBONES[name]} of backbone {name!r} (config.BACKBONES)"
-    try:
-        backbone = getattr(importlib.import_module(BACKBONES[name]), "BACKBONE", None)
-    except (ImportError, SyntaxError) as error:
-        raise InputError(f"{where}: cannot be imported ({error})") from error
-    if not isinstance(backbone, Backbone):
-        raise InputError(f"{where}: does not define BACKBONE = Backbone(...)")
-    return backbone
+    return import_object(BACKBONES, name, "BACKBONE", Backbone, "config.BACKBONES")
 
 
 def check(name: str) -> None:

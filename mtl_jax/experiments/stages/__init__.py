@@ -5,7 +5,6 @@ config.STAGES the stages of each study. Nothing else knows a stage by its name.
 docs/howto/new_experiment.md adds one.
 """
 
-import importlib
 from collections.abc import Sequence
 
 from ml_collections import ConfigDict
@@ -13,23 +12,15 @@ from ml_collections import ConfigDict
 from mtl_jax.config import SINGLE_TASK, STAGE_MODULES, STAGES, parse_task_weights
 from mtl_jax.experiments.run_lists import Approach, expand_approaches
 from mtl_jax.experiments.stages.base import Choice, Stage
-from mtl_jax.types import InputError, Run
+from mtl_jax.io.import_object import import_object
+from mtl_jax.types import Run
 
 __all__ = ["Choice", "Stage", "get", "keeps_weights", "make_runs", "n_partitions", "of_study"]
 
 
 def get(name: str) -> Stage:
     """Return the stage with this name; InputError if its module does not define it."""
-    if name not in STAGE_MODULES:
-        raise InputError(f"stage {name!r} has no module in config.STAGE_MODULES: add it")
-    where = f"module {STAGE_MODULES[name]} of stage {name!r} (config.STAGE_MODULES)"
-    try:
-        stage = getattr(importlib.import_module(STAGE_MODULES[name]), "STAGE", None)
-    except (ImportError, SyntaxError) as error:
-        raise InputError(f"{where}: cannot be imported ({error})") from error
-    if not isinstance(stage, Stage):
-        raise InputError(f"{where}: does not define STAGE, an object of a subclass of Stage")
-    return stage
+    return import_object(STAGE_MODULES, name, "STAGE", Stage, "config.STAGE_MODULES")
 
 
 def of_study(study: str) -> list[Stage]:
