@@ -77,7 +77,7 @@ KEYS = {  # of JSON files
 
 
 def field_message(field: str) -> str:
-    """Return what became of a field such as 'model.trunk'; '' for one that never existed."""
+    """Return what became of a field such as 'source.optimizer'; '' for one that never existed."""
     if field.partition(".")[0] == TRANSFER:
         return f"config.{field} was removed in 0.3.0: {COMPARE_BY_APPROACHES}"
     if field in REMOVED_IN_0_3:

@@ -5,6 +5,7 @@ the run's own cross-validation, or of another cross-validation of the same train
 out-of-fold scores the bundle is not calibrated; test scores and training scores are never used.
 """
 
+from collections.abc import Mapping
 from importlib import metadata
 from operator import itemgetter
 from pathlib import Path
@@ -47,19 +48,9 @@ def build_model(
     changed, or `out_of_fold` has other data or was trained on test cases of the run.
     """
     run_folder = Path(run_folder).absolute()
-    record = read_json(
-        run_folder / "run.json", "name the folder WORKDIR/runs/RUN of a finished run"
-    )
-    if not (run_folder / "scores.csv").is_file():
-        raise InputError(f"{run_folder}: this run is not finished; finish the job first")
-    study = read_study(run_folder.parents[1])
-    run = Run(
-        *(record[name] for name in ("approach", "tasks", "network", "fold", "seed")),
-        initialization=record["initialization"],
-        split=record["split"] or 1,
-        target_cases=record["target_cases"],
-        heads=record["heads"],
-    )
+    record = _read_record(run_folder)
+    study = read_study(run_folder.parents[1])  # before the run: it rejects those of 0.1.0
+    run = _make_run(record)
     c = ConfigDict(_tuples(study.config))
     c.data.cache = str(cache or c.data.cache)
     collections = load_collections(c)
@@ -67,10 +58,7 @@ def build_model(
         study, {name: shards.content_digest(rois) for name, rois in collections.items()}
     )
     split = splits.Split.from_record(study.folds)
-    training_rows, _ = splits.run_rows(run, collections, split)
-    stopping = c.train.get("early_stopping")  # absent in studies of 0.2.0
-    fraction = stopping.fraction if stopping else 0.0
-    training_rows, _ = draw_inner(run, training_rows, collections, fraction, split.seed)
+    training_rows = _training_rows(run, collections, split, c)
     params = checkpoint.read_params(run_folder / "checkpoint")
     backbone, weights = _find_network(study, run.approach)
     scores = score_tables.read_scores(run_folder / "scores.csv")
@@ -125,6 +113,38 @@ def _find_network(study: Study, approach: str) -> tuple[str, dict[str, Any]]:
         return network["backbone"], network["weights"]
     # Studies of 0.2.0 have one network, and early ones do not name its backbone.
     return study.config["model"].get("backbone", "alexnet"), study.results["weights"]
+
+
+def _read_record(run_folder: Path) -> dict[str, Any]:
+    """Return the run.json of a finished run."""
+    record = read_json(
+        run_folder / "run.json", "name the folder WORKDIR/runs/RUN of a finished run"
+    )
+    if not (run_folder / "scores.csv").is_file():
+        raise InputError(f"{run_folder}: this run is not finished; finish the job first")
+    return record
+
+
+def _make_run(record: Mapping[str, Any]) -> Run:
+    """Return the run that a run.json describes."""
+    return Run(
+        *(record[name] for name in ("approach", "tasks", "network", "fold", "seed")),
+        initialization=record["initialization"],
+        split=record["split"] or 1,
+        target_cases=record["target_cases"],
+        heads=record["heads"],
+    )
+
+
+def _training_rows(
+    run: Run, collections: Mapping[str, RoiSet], split: splits.Split, c: ConfigDict
+) -> Mapping[str, np.ndarray]:
+    """Return the rows of each collection that the run was trained on."""
+    rows, _ = splits.run_rows(run, collections, split)
+    stopping = c.train.get("early_stopping")  # absent in studies of 0.2.0
+    fraction = stopping.fraction if stopping else 0.0
+    rows, _ = draw_inner(run, rows, collections, fraction, split.seed)
+    return rows
 
 
 def model_card_aucs(

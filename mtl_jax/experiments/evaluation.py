@@ -28,12 +28,14 @@ CONDITIONS = ("network", "split", "target_cases")  # columns that are equal in a
 
 class EvaluationRules(NamedTuple):
     """How a study is evaluated: the unit (view or lesion) whose AUCs choose split and network, the
-    primary comparison, and number and seed of the bootstrap samples."""
+    primary comparison, number and seed of the bootstrap samples, and the fraction of the training
+    patients that only decided when to stop."""
 
     selection_unit: str
     primary: Primary
     samples: int
     seed: int
+    inner_fraction: float = 0.0
 
 
 def evaluate(

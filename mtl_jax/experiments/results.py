@@ -30,7 +30,6 @@ def summarize(
     weights_metadata: Mapping[str, Any],
     conventional: Mapping[str, Scores],
     rules: EvaluationRules,
-    inner_fraction: float = 0.0,
 ) -> dict[str, Any]:
     """Return the content of results.json.
 
@@ -45,7 +44,7 @@ def summarize(
             _describe_collection(rois, name in split.official_tests_in_training)
             for name, rois in collections.items()
         ],
-        "data_use": data_use(stages, collections, split, inner_fraction),
+        "data_use": data_use(stages, collections, split, rules.inner_fraction),
         "weights": dict(weights_metadata),
         "stages": [],
         "runs": list(records.values()),

@@ -81,8 +81,13 @@ def _evaluate(
         inputs.split,
         networks[runs[0].approach]["weights"],
         conventional,
-        EvaluationRules(c.selection.unit, primary, c.statistics.bootstrap, c.seed),
-        c.train.early_stopping.fraction,
+        EvaluationRules(
+            c.selection.unit,
+            primary,
+            c.statistics.bootstrap,
+            c.seed,
+            c.train.early_stopping.fraction,
+        ),
     )
     results |= {
         "networks": networks,
