@@ -3,13 +3,9 @@
 import contextlib
 import json
 import shutil
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
-
 import backbone_states as states
-import export
 import jax
 import numpy as np
 import pytest
@@ -18,6 +14,7 @@ from study_command import finish, start
 
 import mtl_jax
 from mtl_jax import config, weights
+from mtl_jax.commands import export
 from mtl_jax.experiments.runner import run_study
 from mtl_jax.report import analysis_results
 

@@ -8,13 +8,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
-
-import export
 import jax
 import numpy as np
 import pytest
-import score
 from kit import trained
 from kit.dicom import digitized_film, write_dicom
 from PIL import Image
@@ -23,6 +19,7 @@ import mtl_jax
 from mtl_jax import bundle
 from mtl_jax.bundle import model_card, onnx_graph, stablehlo
 from mtl_jax.bundle.build import build_model
+from mtl_jax.commands import export, score
 from mtl_jax.imaging import dicom
 from mtl_jax.imaging.read_image import read_image
 from mtl_jax.models import alexnet, response_norm

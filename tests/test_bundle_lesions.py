@@ -4,7 +4,6 @@ import csv
 import hashlib
 import hmac
 import json
-import sys
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -12,11 +11,8 @@ import pytest
 from kit.dicom import write_dicom
 from kit.untrained import make_untrained
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
-
-import score
-
 from mtl_jax.bundle import lesion_table
+from mtl_jax.commands import score
 from mtl_jax.data import privacy
 from mtl_jax.types import InputError
 

@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,11 +12,8 @@ from kit import browser
 from kit.untrained import make_untrained
 from markupsafe import escape
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
-
-import score
-
 from mtl_jax.bundle import model_card
+from mtl_jax.commands import score
 
 HOSTILE = "</script><img src=x onerror=\"document.title='taken'\">'&"
 TRUTHS = ("malignant", "benign", "", "benign", "malignant")

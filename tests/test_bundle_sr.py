@@ -4,7 +4,6 @@ import csv
 import json
 import shutil
 import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -16,10 +15,7 @@ from kit.dicom import write_dicom
 from kit.untrained import make_untrained
 from pydicom.uid import DigitalMammographyXRayImageStorageForProcessing as ForProcessing
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
-
-import score
-
+from mtl_jax.commands import score
 from mtl_jax.phantom.collection import Parameters, write_collection
 
 pytest.importorskip("highdicom", reason="the [sr] extra is not installed")

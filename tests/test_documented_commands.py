@@ -39,12 +39,15 @@ PAGES = [
 SCRIPTS = [ROOT / name for name in ("Makefile", "Dockerfile", ".ci/run")]
 PROGRAMS = [
     *sorted((ROOT / "tools").glob("*.py")),
+    *sorted((ROOT / "mtl_jax" / "commands").glob("*.py")),
     *sorted((ROOT / "configs").glob("*.py")),
     ROOT / "mtl_jax" / "main.py",
     *sorted((ROOT / "mtl_jax").rglob("__main__.py")),
 ]
 TOOLS = [
-    path for path in sorted((ROOT / "tools").glob("*.py")) if "ArgumentParser(" in path.read_text()
+    path
+    for path in sorted((ROOT / "tools").glob("*.py"))
+    if "ArgumentParser(" in path.read_text() or "mtl_jax.commands" in path.read_text()
 ]
 PAGE_FILE = re.compile(r"<!-- file: (\S+) -->\n```\w*\n(.*?)^```$", re.S | re.M)
 FENCED = re.compile(r"^( *)```\w*\n(.*?)^ *```$", re.S | re.M)

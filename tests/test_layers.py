@@ -19,6 +19,7 @@ LAYERS = (
     ("analysis", "pretraining"),
     ("experiments",),
     ("bundle", "report"),
+    ("commands",),
     ("main", "__init__"),
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}

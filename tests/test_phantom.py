@@ -10,13 +10,13 @@ import pytest
 from scipy import ndimage, stats
 
 from mtl_jax import config
+from mtl_jax.commands import make_phantom
 from mtl_jax.data import ingest
 from mtl_jax.data.sources import phantom
 from mtl_jax.phantom import case, collection
 from mtl_jax.phantom.collection import Parameters, plan_cases
 from mtl_jax.phantom.receptor import RECEPTORS
 from mtl_jax.types import Collection, InputError, RoiSet
-from tools import make_phantom
 
 GOOD = {
     "target": "sfm",

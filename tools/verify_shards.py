@@ -1,32 +1,9 @@
-"""Verify folders of shards: checksums, counts and the consistency of the index.
+"""Run `python tools/verify_shards.py`: the code is in mtl_jax/commands/verify_shards.py."""
 
-python tools/verify_shards.py shards/mini_mias shards/mine
-"""
-
-import argparse
 import sys
 
-from mtl_jax.data.shards import open_shards
-from mtl_jax.io import command_line, paths
-from mtl_jax.types import InputError
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", nargs="+", type=paths.path, help="folder with a manifest.json")
-    status = 0
-    for folder in parser.parse_args().folder:
-        try:
-            rois = open_shards(folder)
-        except InputError as error:
-            print(error, file=sys.stderr)
-            status = 2
-        else:
-            print(f"{folder}: {rois.name}, {len(rois)} ROIs in {len(rois.shards)} shards, verified")
-    return status
-
+from mtl_jax.commands.verify_shards import main
+from mtl_jax.io import command_line
 
 if __name__ == "__main__":
     sys.exit(command_line.run(main))

@@ -1,0 +1,121 @@
+"""Print how DICOM mammograms are read: every decision, and no data of the patient.
+
+python tools/inspect_dicom.py images/*.dcm
+python tools/inspect_dicom.py one.dcm --png one.png --box "1200;800;1500;1150"
+
+The PNG shows the normalized gray values at 200 um, bright where dense, with the box of the lesion.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from mtl_jax.imaging.dicom import read_with_record
+from mtl_jax.imaging.resample import block_size, to_pixel_size
+from mtl_jax.imaging.roi import PIXEL_UM
+from mtl_jax.imaging.table_vs_header import same_spacing
+from mtl_jax.imaging.value_checks import check_pixel_um
+from mtl_jax.io import paths
+from mtl_jax.types import InputError
+
+Box = tuple[float, float, float, float]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("files", nargs="+", type=paths.path, metavar="FILE")
+    parser.add_argument("--frame", type=int, help="number of the frame, from 0")
+    parser.add_argument("--png", type=_png, metavar="OUT.png", help="write an image of one FILE")
+    parser.add_argument("--box", type=_box, help='"top;left;bottom;right" in stored pixels')
+    parser.add_argument("--pixel-um", type=float, help="pixel size if the header states none")
+    flags = parser.parse_args(arguments)
+    if flags.pixel_um is not None:
+        check_pixel_um((flags.pixel_um, flags.pixel_um), "--pixel-um")
+    if flags.png and len(flags.files) > 1:
+        parser.error("--png takes one FILE")
+    failed = False
+    for path in flags.files:
+        try:
+            gray, _, record = read_with_record(path, flags.frame)
+            spacing = _pixel_um(record, flags.pixel_um)
+            print(f"{path}\n" + "".join(f"  {_line(item)}\n" for item in record.items()))
+            if flags.box:
+                _check_inside(flags.box, gray.shape, path)
+            if flags.png:
+                if spacing is None:
+                    reason = record["spacing_error"] or "the header states no pixel size"
+                    raise InputError(f"{path}: {reason}; give --pixel-um")
+                _image(gray, spacing, flags.box).save(flags.png)
+        # A damaged file does not prevent the others from being shown.
+        except (InputError, OSError) as error:
+            named = isinstance(error, OSError) or str(error).startswith(str(path))
+            print(error if named else f"{path}: {error}", file=sys.stderr)
+            failed = True
+    return 2 if failed else 0
+
+
+def _png(text: str) -> Path:
+    path = paths.path(text)
+    if path.suffix.lower() != ".png":
+        raise InputError(f"--png {text}: expected a name ending in .png")
+    return path
+
+
+def _pixel_um(record: dict[str, Any], option: float | None) -> tuple[float, float] | None:
+    """Return the pixel size of the header, or else that of --pixel-um; note a difference."""
+    stated = record["spacing_um"]
+    if stated is None:
+        return None if option is None else (option, option)
+    size = (stated[0], stated[1])
+    if option is not None and not same_spacing((option, option), size):
+        source = f"{record['spacing_source']} is {size[0]:g} x {size[1]:g} um"
+        record["notes"].append(f"--pixel-um {option:g} is not used: {source}")
+    return size
+
+
+def _check_inside(box: Box, shape: tuple[int, ...], path: Path) -> None:
+    top, left, bottom, right = box
+    if top < 0 or left < 0 or bottom > shape[0] or right > shape[1]:
+        raise InputError(
+            f"{path}: the box {top:g};{left:g};{bottom:g};{right:g} is not inside the image of"
+            f" {shape[0]} rows and {shape[1]} columns (top;left;bottom;right)"
+        )
+
+
+def _box(text: str) -> Box:
+    """Return the box of --box; commas separate the numbers too."""
+    try:
+        top, left, bottom, right = (float(number) for number in text.replace(",", ";").split(";"))
+    except ValueError:
+        top = left = bottom = right = float("nan")
+    if not (top < bottom and left < right):
+        raise InputError(
+            f"--box {text}: expected top;left;bottom;right with bottom > top and right > left"
+        )
+    return top, left, bottom, right
+
+
+def _line(item: tuple[str, object]) -> str:
+    name, value = item
+    shown = "; ".join(str(one) for one in value) if isinstance(value, list) else value
+    return f"{name:24}{'-' if shown in (None, '') else shown}"
+
+
+def _image(gray: np.ndarray, pixel_um: tuple[float, float], box: Box | None) -> Image.Image:
+    """Return an 8-bit image at 200 um, windowed to the percentiles 0.5 and 99.5."""
+    small = to_pixel_size(gray, (pixel_um[0], pixel_um[1]), PIXEL_UM)
+    low, high = np.percentile(small, (0.5, 99.5))
+    scaled = (small - low) / max(high - low, 1.0)
+    picture = Image.fromarray((255 * np.clip(scaled, 0, 1)).astype(np.uint8)).convert("RGB")
+    if box:
+        rows, columns = block_size((pixel_um[0], pixel_um[1]), PIXEL_UM)
+        top, left, bottom, right = box
+        corners = (left / columns, top / rows, right / columns, bottom / rows)
+        ImageDraw.Draw(picture).rectangle(corners, outline=(255, 80, 0), width=2)
+    return picture
