@@ -19,8 +19,9 @@ LAYERS = (
     ("analysis", "pretraining"),
     ("experiments",),
     ("bundle", "report"),
+    ("main",),
     ("commands",),
-    ("main", "__init__"),
+    ("__init__",),
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 # Packages that read finished files only, and so need none of the code that made them.
