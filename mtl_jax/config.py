@@ -113,20 +113,23 @@ def default() -> ConfigDict:
     # The stages of the study
     c.splits = ConfigDict()  # choose a representative partition into folds (3.1)
     c.splits.count = 10  # partitions
-    c.splits.networks = ("C1", "C1-C3")
-    c.splits.initializations = 2
+    c.splits.networks = (
+        "C1",
+        "C1-C3",
+    )  # frozen convolutions to train on each (3.1)
+    c.splits.initializations = 2  # of each network (3.1)
     c.depth = ConfigDict()  # choose how many convolutions to freeze (3.2)
-    c.depth.networks = NETWORKS
-    c.depth.initializations = 10
+    c.depth.networks = NETWORKS  # frozen convolutions that are compared (3.2)
+    c.depth.initializations = 10  # of each network (3.2)
     c.cross_validation = ConfigDict()  # both approaches on the chosen split and network (2.3, 3.3)
-    c.cross_validation.initializations = 10
+    c.cross_validation.initializations = 10  # of each approach (2.3)
     c.test = ConfigDict()  # both approaches on the independent test set (3.3)
     c.test.initializations = 1  # 3 or more add the variance between initializations
     c.learning_curve = ConfigDict()  # AUC by the number of training cases of the target
     c.learning_curve.target_cases = (10, 20, 40, 80)  # nested subsets of the training cases
     c.learning_curve.subsets = 5  # random subsets of each size, an initialization each
     c.seeds = ConfigDict()  # the spread of the test-set AUC over initializations
-    c.seeds.initializations = 10
+    c.seeds.initializations = 10  # of each approach
     c.selection = ConfigDict()
     c.selection.unit = "view"  # or lesion: the AUC that split and network are chosen by
 
@@ -171,18 +174,18 @@ def default() -> ConfigDict:
     c.data.mini_mias.classes = ("CIRC", "SPIC", "MISC")  # masses
     c.data.phantom = ConfigDict()
     c.data.phantom.cases = 150  # in each of the three collections
-    c.data.phantom.seed = 0
+    c.data.phantom.seed = 0  # of the simulated images and labels
     c.data.phantom.difficulty = 0.4  # overlap of the classes, from 0 (none) to 1 (complete)
     c.data.phantom.shared_signal = 1.0  # how far the labels of the other collections depend on the
     #     malignancy features of the target, from 0 (not at all) to 1 (as in the target)
-    c.data.phantom.test_fraction = 0.4
-    c.data.phantom.malignant_fraction = 0.4
+    c.data.phantom.test_fraction = 0.4  # of the cases: the official test set
+    c.data.phantom.malignant_fraction = 0.4  # of the cases
     c.data.tfds = ConfigDict()
     c.data.tfds.fields = ()  # FIELD:FEATURE pairs, as in label:pathology; (): those of a
     #     supported dataset
     c.data.tfds.pixel_um = placeholder(float)  # if no feature states it
     c.data.tfds.modality = ""  # SFM or DM
-    c.data.tfds.truth_source = "unstated"
+    c.data.tfds.truth_source = "unstated"  # reference standard of all labels
 
     # The network
     c.model = ConfigDict()
@@ -194,14 +197,14 @@ def default() -> ConfigDict:
 
     # The training (2.2)
     c.train = ConfigDict()
-    c.train.epochs = 200
+    c.train.epochs = 200  # passes over the training ROIs (2.2)
     c.train.match_steps = False  # True: more epochs for runs with fewer ROIs, so that each
     #     takes at least as many steps as a run on all collections
-    c.train.batch_size = 128
-    c.train.learning_rate = 0.001
+    c.train.batch_size = 128  # ROIs of a step, over all devices (2.2)
+    c.train.learning_rate = 0.001  # of the first step (2.2)
     c.train.final_learning_rate = 0.00004  # of the last step; the decay is exponential
-    c.train.momentum = 0.9
-    c.train.weight_decay = 0.0005
+    c.train.momentum = 0.9  # of sgd (2.2)
+    c.train.weight_decay = 0.0005  # of the trained parameters (2.2)
     c.train.loss = "cross_entropy"  # or focal (Lin et al. 2017)
     c.train.focal_gamma = 2.0  # of the focal loss; 0 is the cross-entropy
     c.train.optimizer = "sgd"  # (2.2); or adamw, which has no momentum setting
@@ -210,7 +213,7 @@ def default() -> ConfigDict:
     c.train.warmup = 0.0  # fraction of the steps in which the rate rises linearly from 0
     c.train.precision = "float32"  # or bfloat16, for the computation; parameters are float32
     c.train.task_weights = ()  # name:weight of a collection in the loss; default 1
-    c.train.checkpoint_epochs = 10
+    c.train.checkpoint_epochs = 10  # epochs between two checkpoints, from which a job resumes
     c.train.validation_epochs = 5  # record loss and AUC of the held-out fold every N epochs and
     #     in the last; 0: never. Nothing is selected by them
     c.train.early_stopping = ConfigDict()  # by the loss on training patients that are left out
@@ -243,7 +246,7 @@ def default() -> ConfigDict:
 
     # Analyses of the trained networks
     c.analysis = ConfigDict()
-    c.analysis.enabled = True
+    c.analysis.enabled = True  # False: no t-SNE, deconvolution maps, attribution maps and gallery
     c.analysis.max_rois = 400  # maximum number of training ROIs of each collection, and of test
     #     ROIs
     c.analysis.perplexity = 30.0  # t-SNE

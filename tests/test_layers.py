@@ -13,6 +13,7 @@ LAYERS = (
     ("old_names",),
     ("io", "environment"),
     ("config",),
+    ("settings_table",),
     ("imaging", "models", "roc", "phantom"),
     ("data", "weights"),
     ("training",),
