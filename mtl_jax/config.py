@@ -246,7 +246,7 @@ def default() -> ConfigDict:
 
     # Analyses of the trained networks
     c.analysis = ConfigDict()
-    c.analysis.enabled = True  # False: no t-SNE, deconvolution maps, attribution maps and gallery
+    c.analysis.enabled = True  # False: none of these, and no conventional CAD
     c.analysis.max_rois = 400  # maximum number of training ROIs of each collection, and of test
     #     ROIs
     c.analysis.perplexity = 30.0  # t-SNE

@@ -1,7 +1,9 @@
 """The documentation: every command in it is run here, or marked as needing what is not here.
 
 A block of commands stands under `<!-- run -->`, and is run in order with the others of its page, or
-under `<!-- needs: WHAT -->`. A block under `<!-- file: NAME -->` is a file that these commands use.
+under `<!-- needs: WHAT -->`. A block under `<!-- output -->` has lines that the commands before it
+print, in this order; `...` stands for any text. A block under `<!-- file: NAME -->` is a file that
+these commands use.
 A block of Python is run, unless it uses names it does not define.
 test_documented_commands.py parses the commands of all pages.
 """
@@ -19,10 +21,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 GUIDES = [page for page in PAGES if page.parent.name == "howto" or page.stem == "tutorial"]
+MAX_COLUMNS = 80  # of a command, so that pages need no sideways scrolling
+ONE_OPTION = re.compile(r" +--[\w.]+='[^']*'(?: \\)?$")  # which cannot be wrapped
 BLOCK = re.compile(
-    r"(?:^ *<!-- (run|needs: [^>]+|file: [^>]+) -->\n)?^( *)```(\w*)\n(.*?)^ *```$", re.S | re.M
+    r"(?:^ *<!-- (run|output|needs: [^>]+|file: [^>]+) -->\n)?^( *)```(\w*)\n(.*?)^ *```$",
+    re.S | re.M,
 )
-COMMAND = re.compile(r"^(?:\$ )?(python (?:tools/|-m mtl_jax).*|make .*|pip .*)$")
+COMMAND = re.compile(r"^(?:\$ )?(?:python (?:tools/|-m mtl_jax)|mtl-jax |make |pip )")
 
 
 def blocks(page: Path) -> list[tuple[str, str, str]]:
@@ -73,25 +78,55 @@ def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
     assert (tmp_path / "reference.html").stat().st_size > 50_000
 
 
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.stem)
+def test_commands_are_wrapped(page: Path) -> None:
+    for _, language, text in blocks(page):
+        for command in commands(text) if language == "" else ():
+            lines = [line for line in command.splitlines() if len(line) > MAX_COLUMNS]
+            wide = [line for line in lines if not ONE_OPTION.match(line)]
+            assert not (wide and COMMAND.match(command)), f"wrap at {MAX_COLUMNS} columns: {wide}"
+
+
+def commands(text: str) -> list[str]:
+    """Return the commands of a block; one that continues after a backslash is one command."""
+    return [line for line in re.split(r"(?<!\\)\n", text) if line.strip()]
+
+
+def expected(text: str) -> str:
+    """Return the pattern of a block of output: its lines in order, with others between them."""
+    lines = [".*".join(map(re.escape, line.split("..."))) for line in text.strip().splitlines()]
+    return r"(?s:.*)".join(rf"^{line}$" for line in lines)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
 def test_the_commands_of_a_page_run_in_order(page: Path, tmp_path: Path) -> None:
-    texts = [text for mark, _, text in blocks(page) if mark == "run"]
-    if not texts:
+    marked = blocks(page)
+    if "run" not in [mark for mark, _, _ in marked]:
         pytest.skip("all commands of this page need what is not here")
     for name in ("configs", "tools", "mtl_jax"):
         (tmp_path / name).symlink_to(ROOT / name)
-    for mark, _, text in blocks(page):
+    for mark, _, text in marked:
         if mark.startswith("file: "):
             (tmp_path / mark.removeprefix("file: ")).write_text(text, encoding="utf-8")
     settings = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     settings["PYTHONPATH"] = str(ROOT)
-    for line in "".join(texts).splitlines():
-        ended = subprocess.run(
-            ["bash", "-c", line],
-            cwd=tmp_path,
-            env=os.environ | settings,
-            capture_output=True,
-            text=True,
-        )
-        assert ended.returncode == 0, f"{line}\n{ended.stderr[-2000:]}"
+    output = ""  # of the last block of commands
+    for mark, _, text in marked:
+        if mark == "run":
+            output = "".join(run(one, tmp_path, settings) for one in commands(text))
+        elif mark == "output":
+            assert re.search(expected(text), output, re.M), f"{text}\nwas not in\n{output}"
+
+
+def run(command: str, folder: Path, settings: dict[str, str]) -> str:
+    """Run a command in `folder` and return what it prints; fail if its exit code is not 0."""
+    ended = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=os.environ | settings,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, f"{command}\n{ended.stderr[-2000:]}"
+    return ended.stdout
