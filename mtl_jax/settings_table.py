@@ -53,7 +53,7 @@ def list_settings() -> list[Setting]:
         last_line = last
         field = ast.unparse(statement.targets[0]).removeprefix("c.")
         meaning = " ".join(" ".join(text).split())
-        references = tuple(dict.fromkeys(REFERENCE.findall(meaning)))
+        references = tuple(sorted(set(REFERENCE.findall(meaning))))
         default = defaults.get(field, ConfigDict())
         settings.append(Setting(field, default, meaning, references, heading))
     return settings

@@ -5,6 +5,7 @@ python tools/make_settings_page.py [--out docs/settings.md]
 
 import argparse
 import itertools
+import re
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ml_collections import ConfigDict
 from mtl_jax.io import atomic, command_line, paths
 from mtl_jax.settings_table import Setting, list_settings
 
+OPTION = re.compile(r"--[\w.=:]+")  # an option of a command, shown as code
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
 INTRODUCTION = """# Settings
 
@@ -56,7 +58,7 @@ def _row(setting: Setting) -> str:
     section = isinstance(setting.default, ConfigDict)
     field = f"**`{setting.field}`**" if section else f"`{setting.field}`"
     default = "" if section else f"`{setting.default!r}`"
-    meaning = setting.meaning.replace("|", "\\|")
+    meaning = OPTION.sub(r"`\g<0>`", setting.meaning.replace("|", "\\|"))
     return f"| {field} | {default} | {', '.join(setting.references)} | {meaning} |"
 
 
