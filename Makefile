@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
 
-.PHONY: demo test test-slow faults lint docs clean
+.PHONY: demo test test-slow test-oldest faults lint docs clean
 
 demo: .venv/installed
 	rm -rf $(DEMO)
@@ -14,6 +14,10 @@ test: .venv/installed
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow
+
+# Python 3.11 or 3.12: the oldest versions have no wheels for later ones.
+test-oldest: .venv-oldest/installed
+	.venv-oldest/bin/python -m pytest
 
 faults: .venv/installed
 	$(BIN)/python -m pytest tests/faults -m "slow or not slow"
@@ -28,11 +32,16 @@ docs: .venv/docs
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 
 clean:
-	rm -rf .venv build docs/_build *.egg-info runs cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest build docs/_build *.egg-info runs cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+.venv-oldest/installed: pyproject.toml tests/oldest_versions.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --editable '.[dev]' --requirement tests/oldest_versions.txt
 	touch $@
 
 .venv/docs: .venv/installed

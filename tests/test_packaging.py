@@ -7,9 +7,11 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mtl_jax import weights
 from mtl_jax.weights import find_weights
@@ -28,6 +30,31 @@ def test_image_copies_existing_files_and_the_default_weights() -> None:
     assert "checkpoints/formulas" in paths and all((ROOT / path).exists() for path in paths)
     ignored = (ROOT / ".dockerignore").read_text().split()
     assert not {Path(path).parts[0] for path in paths} & set(ignored)
+
+
+def read_extras() -> tuple[dict[str, list[str]], list[str]]:
+    """Return the requirements of each extra, and those that every user needs."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return project["optional-dependencies"], project["dependencies"]
+
+
+def test_lower_bounds_are_the_oldest_versions_that_are_tested() -> None:
+    extras, dependencies = read_extras()
+    bounds = {*dependencies, *extras["onnx"], *extras["sr"], *extras["tensorboard"]}
+    lines = (ROOT / "tests/oldest_versions.txt").read_text().splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert sorted(pins) == sorted(bound.replace(">=", "==") for bound in bounds)
+    # The tests need the same packages, whose bounds must admit the oldest versions.
+    names = {bound.split(">=")[0] for bound in bounds}
+    assert {line for line in extras["dev"] if line.split(">=")[0] in names} <= bounds
+
+
+def test_image_and_conda_environment_have_the_same_extras() -> None:
+    (image,) = re.findall(r"^ARG EXTRAS=(.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    (pip,) = (item["pip"] for item in environment["dependencies"] if isinstance(item, dict))
+    assert pip == [f"--editable=.[{image}]"]
+    assert {"onnx", "sr"} == set(image.split(",")) <= set(read_extras()[0])
 
 
 @pytest.mark.parametrize("scheme", ["data", "user", "target"])

@@ -2,8 +2,6 @@
 
 import csv
 import io
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -120,8 +118,3 @@ def test_a_table_without_rows_has_its_columns(tmp_path: Path) -> None:
     assert read_csv(path).columns.tolist() == ["a", "b"] and read_csv(path).empty
     path.write_text(" \n\n")
     assert not len(read_csv(path).columns)
-
-
-def test_the_commands_start_without_pandas() -> None:
-    check = "import sys, mtl_jax.main, mtl_jax.roc; sys.exit('pandas' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", check]).returncode == 0

@@ -300,8 +300,3 @@ def test_tools(home: Path, tmp_path: Path) -> None:
     for (status, text, errors), reason in zip(failing, reasons, strict=True):
         assert (status, text) == (2, "")
         assert reason in errors and errors.count("\n") == 1
-
-
-def test_reading_images_needs_no_jax() -> None:
-    check = "import sys, mtl_jax.data.ingest; sys.exit('jax' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", check]).returncode == 0

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.spatial.distance import pdist, squareform
-from sklearn.metrics import silhouette_score
 
 GROUPS = 20  # groups of cases, left out in turn for the standard error
 
@@ -23,6 +22,9 @@ def silhouette(distance: np.ndarray, group: np.ndarray) -> float:
 
     NaN if there is only one group (n,), or one row of `distance` (n, n) per group.
     """
+    # Imported here, because scikit-learn takes a second.
+    from sklearn.metrics import silhouette_score
+
     sizes = np.unique(group, return_counts=True)[1]
     if len(sizes) < 2 or len(sizes) == len(group):
         return float("nan")

@@ -3,11 +3,12 @@
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from openTSNE import TSNE, TSNEEmbedding
-from openTSNE.affinity import PerplexityBasedNN
+
+if TYPE_CHECKING:
+    from openTSNE import TSNEEmbedding
 
 # Settings of Samala et al. 2017 (section 3.3 and Figure 5) that are not in the config.
 LEARNING_RATE, MOMENTUM = 500.0, 0.5
@@ -31,11 +32,15 @@ def embed(
     cost, a Kullback-Leibler divergence in nats, is kept, as in the paper (van der Maaten and Hinton
     2008; the Barnes-Hut approximation of openTSNE).
     """
+    # Imported here, because it takes a second and few commands draw an embedding.
+    from openTSNE import TSNE
+    from openTSNE.affinity import PerplexityBasedNN
+
     # A higher perplexity needs more neighbours than there are (3 per unit of perplexity).
     perplexity = min(perplexity, (len(features) - 1) / 3)
     early = min(EARLY_ITERATIONS, iterations // 2)
 
-    def fit(start: int) -> TSNEEmbedding:
+    def fit(start: int) -> "TSNEEmbedding":
         return TSNE(
             learning_rate=LEARNING_RATE,
             early_exaggeration_iter=early,

@@ -6,10 +6,6 @@ It is the baseline that deep learning is compared with (the paper's third limita
 from collections.abc import Iterable
 
 import numpy as np
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from mtl_jax.analysis.outline import segment_mass
 from mtl_jax.analysis.shape import shape_features
@@ -42,6 +38,12 @@ def fit_and_score(
     and Wolf (2004), because there are many features for the number of cases. forest: a random
     forest (Breiman 2001) with balanced classes.
     """
+    # Imported here, because scikit-learn takes a second and the features need none of it.
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     classifiers = {
         "lda": make_pipeline(
             StandardScaler(), LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")

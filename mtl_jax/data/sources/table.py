@@ -6,8 +6,6 @@ import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import openpyxl
-
 from mtl_jax.data.table_errors import TableErrors
 from mtl_jax.io.read_csv import Uneven, plain, read_csv
 from mtl_jax.types import InputError
@@ -111,6 +109,8 @@ def _csv_lines(path: Path, columns: Sequence[str]) -> list[tuple[int, list[str]]
 
 
 def _workbook_lines(path: Path, sheet: str | None) -> list[tuple[int, list[str]]]:
+    import openpyxl  # here, because few collections have a workbook
+
     try:
         _reject_zip_bomb(path)
         with warnings.catch_warnings():
