@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mtl_jax import weights
-from mtl_jax.weights import find_weights
+from mtl_jax.io import shipped_files
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,7 +36,7 @@ def test_default_weights_are_found_where_a_wheel_installs_them(
 ) -> None:
     """Check an installation for all users, for one user, and with pip install --target."""
     monkeypatch.setattr(
-        find_weights, "__file__", str(tmp_path / "target/mtl_jax/weights/find_weights.py")
+        shipped_files, "__file__", str(tmp_path / "target/mtl_jax/io/shipped_files.py")
     )
     user_scheme = sysconfig.get_preferred_scheme("user")
     monkeypatch.setattr(
@@ -46,10 +46,10 @@ def test_default_weights_are_found_where_a_wheel_installs_them(
     )
     folder = tmp_path / scheme / "share/mtl_jax/checkpoints/formulas"
     assert (
-        find_weights.find_shipped_folder() == tmp_path / "target/checkpoints/formulas"
+        shipped_files.find("checkpoints/formulas") == tmp_path / "target/checkpoints/formulas"
     )  # the path in the error message
     folder.mkdir(parents=True)
-    assert find_weights.find_shipped_folder() == folder
+    assert shipped_files.find("checkpoints/formulas") == folder
 
 
 @pytest.mark.slow

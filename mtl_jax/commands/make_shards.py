@@ -66,6 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         c.data.unusable = "leave_out"
         for assignment in flags.set:
             assign(c.data, assignment)
+        c.data.cache = str(flags.out)  # the sources that write files do so there
         config.expand_paths(c)
         config.validate(c)
         how = ingest.read_settings(c.data.to_dict(), flags.out)
