@@ -4,7 +4,7 @@ import importlib
 import sys
 from difflib import get_close_matches
 
-from mtl_jax import __version__
+import mtl_jax
 from mtl_jax.commands import COMMANDS
 from mtl_jax.io import command_line
 from mtl_jax.io.text_table import align
@@ -22,7 +22,7 @@ def _dispatch() -> int:
         print(help_text())
         return 0
     if name == "--version":
-        print(f"mtl_jax {__version__}")
+        print(f"mtl_jax {mtl_jax.__version__}")
         return 0
     if name not in COMMANDS:
         similar = get_close_matches(name, COMMANDS, 1)
@@ -39,7 +39,7 @@ def help_text() -> str:
     commands = align([(name, command.purpose) for name, command in COMMANDS.items()], "  ")
     return "\n".join(
         [
-            f"mtl_jax {__version__}: multi-task transfer learning of breast masses in mammograms",
+            f"mtl_jax {mtl_jax.__version__}: multi-task transfer learning of breast masses",
             "",
             "Usage: mtl-jax COMMAND ...",
             "",

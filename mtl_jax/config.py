@@ -689,5 +689,8 @@ def find_similar_fields(field: str) -> list[str]:
     same = [name for name in known if last_names[name] == last]
     if same:
         return same
-    similar = get_close_matches(field, known, 1) or get_close_matches(last, last_names.values(), 1)
-    return [name for name in known if similar and similar[0] in (name, last_names[name])]
+    similar = get_close_matches(field, known, 1)
+    if similar:
+        return similar
+    similar = get_close_matches(last, set(last_names.values()), 1)
+    return [name for name in known if last_names[name] in similar]

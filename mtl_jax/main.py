@@ -1,6 +1,7 @@
 """mtl-jax run --config=JOB[:PRESET] --workdir=DIR [--config.FIELD=VALUE ...]
 
-`python -m mtl_jax.main` is the same; usage.py has its help text. Parse the flags, run the job that the config names, and write the report.
+`python -m mtl_jax.main` is the same. Parse the flags, run the job that the config names, and write
+the report; the help text is in usage.py.
 Exit codes: 0 done, 2 invalid input (one line on stderr), 1 error in this package, 130 stopped by
 Ctrl-C and 143 by SIGTERM (rerun the same command to resume).
 """
@@ -174,11 +175,11 @@ def _describe_unknown_field(error: str, arguments: list[str]) -> str:
 
 def _describe_unknown_flag(error: flags.UnrecognizedFlagError) -> str:
     """Return a message with the fields of this name, in which --config. may have been forgotten."""
-    name = error.flagname
-    fields = [] if error.suggestions else find_similar_fields(name)
-    similar = [f"--{s}" for s in error.suggestions] or [f"--config.{field}" for field in fields]
+    if "Did you mean" in str(error):  # an option
+        return str(error)
+    similar = [f"--config.{field}" for field in find_similar_fields(error.flagname)]
     hint = f"; did you mean {' or '.join(similar)}?" if similar else ""
-    return f"there is no option --{name}{hint}"
+    return f"there is no option --{error.flagname}{hint}"
 
 
 def _describe_invalid_value(error: str) -> str:

@@ -379,7 +379,9 @@ def test_imagenet_weights_are_read_from_the_folder_of_the_conversion(
     placeholder = weights.find_for_plan("imagenet", "alexnet")
     assert list(placeholder.params) == ["C1", "C2", "C3", "C4", "C5"]
     assert "do not exist yet" in placeholder.metadata["note"]
-    with pytest.raises(InputError, match="no folder vgg16_imagenet in checkpoints or .*convert FILE$"):
+    with pytest.raises(
+        InputError, match="no folder vgg16_imagenet in checkpoints or .*convert FILE$"
+    ):
         weights.find("imagenet", "vgg16")
     shutil.copytree(converted, tmp_path / "checkpoints" / "alexnet_imagenet")
     for find in (weights.find, weights.find_for_plan):

@@ -16,7 +16,9 @@ COMMANDS = {
     "shards": Command("mtl_jax.commands.make_shards", "make ROIs from collections of mammograms"),
     "verify": Command("mtl_jax.commands.verify_shards", "verify folders of ROIs"),
     "inspect": Command("mtl_jax.commands.inspect_dicom", "show how an image is read"),
-    "convert": Command("mtl_jax.commands.convert_weights", "convert or download pretrained weights"),
+    "convert": Command(
+        "mtl_jax.commands.convert_weights", "convert or download pretrained weights"
+    ),
     "phantom": Command("mtl_jax.commands.make_phantom", "write simulated mammograms"),
     "export": Command("mtl_jax.commands.export", "export a trained network as a model bundle"),
     "score": Command("mtl_jax.commands.score", "score new images with a model bundle"),

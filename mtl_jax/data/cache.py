@@ -27,8 +27,8 @@ def _has(name: str) -> Callable[[Path], bool]:
 
 def _only(pattern: str) -> Callable[[Path], bool]:
     """Return whether a path is a folder of files and folders with such names alone."""
-    return lambda path: path.is_dir() and all(
-        re.fullmatch(pattern, child.name) for child in path.iterdir()
+    return lambda path: (
+        path.is_dir() and all(re.fullmatch(pattern, child.name) for child in path.iterdir())
     )
 
 

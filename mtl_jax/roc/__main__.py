@@ -24,7 +24,9 @@ MAX_SAMPLES = 1_000_000
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code: 2 if the input is invalid."""
-    parser = argparse.ArgumentParser(prog=command_line.program("python -m mtl_jax.roc"), description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog=command_line.program("python -m mtl_jax.roc"), description=__doc__
+    )
     parser.add_argument("scores", type=paths.path, help=HELP)
     parser.add_argument(
         "--compare",

@@ -10,7 +10,6 @@ from mtl_jax.weights.folder import load
 from mtl_jax.weights.gabor import make_analytic
 from mtl_jax.weights.metadata import Weights, make_metadata
 
-
 SHIPPED = shipped_files.find("checkpoints/formulas")
 
 
