@@ -10,5 +10,7 @@ COPY configs configs
 COPY tools tools
 COPY checkpoints/formulas checkpoints/formulas
 RUN pip install --no-cache-dir --editable ".[$EXTRAS]"
+# The cache stays in the mounted folder when the container is removed.
+ENV MTL_JAX_CACHE=/work/cache
 WORKDIR /work
 ENTRYPOINT ["python", "-m", "mtl_jax.main"]

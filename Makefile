@@ -28,7 +28,7 @@ docs: .venv/docs
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 
 clean:
-	rm -rf .venv build docs/_build *.egg-info runs cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build docs/_build *.egg-info runs .pytest_cache .ruff_cache .hypothesis
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -1,6 +1,6 @@
 """Make shards of 128x128 ROIs from collections of mammograms.
 
-python tools/make_shards.py mini_mias:data/mini_mias manifest:mine/lesions.csv --out shards
+mtl-jax shards mini_mias:data/mini_mias manifest:mine/lesions.csv --out shards
 Each collection is written to OUT/<collection>, which is a data source: shards:OUT/<collection>. Its
 audit.csv has a row for every lesion view and for everything left out, with the reason. Lesion views
 of images that cannot be used are left out, unless --strict or --set unusable=reject is given.
