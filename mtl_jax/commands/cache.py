@@ -1,7 +1,8 @@
 """Show what the cache of the jobs holds, or clear it.
 
     mtl-jax cache
-    mtl-jax cache --clear [NAME ...]
+    mtl-jax cache --clear
+    mtl-jax cache --clear sfm
 
 The cache is the folder of MTL_JAX_CACHE, else ~/.cache/mtl_jax. Whatever is deleted is made again
 when a job needs it. Do not clear it while a job runs.

@@ -5,9 +5,9 @@
 
 INPUT is a file of PyTorch, safetensors, NumPy (.npz) or cuda-convnet2; the format is detected from
 the content, the backbone from the names in it, and no code in it is run. `--download` fetches
-torchvision's AlexNet. The default of --output is BACKBONE_imagenet, which `--config.weights=imagenet`
-reads, in the folder checkpoints here, or without such a folder in ~/.local/share/mtl_jax/checkpoints,
-where every job finds it.
+torchvision's AlexNet. The default of --output is BACKBONE_imagenet, which
+`--config.weights=imagenet` reads, in the folder checkpoints here, or without such a folder in
+~/.local/share/mtl_jax/checkpoints, where every job finds it.
 """
 
 import argparse
