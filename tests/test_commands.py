@@ -139,7 +139,6 @@ def test_similar_fields_are_found_in_any_section(field: str, expected: list[str]
             "there is no option --epochs; did you mean --config.train.epochs?",
         ),
         (["--config=mtl"], "--config=mtl: no such job; did you mean mttl?"),
-        (["--config=trunks:demo"], "--config=trunks: no such job; it is backbones now"),
         (["--config=configs/stl.py"], "no such file; did you mean configs/sttl.py?"),
         (["--config=mine/mttl.py"], "--config=mine/mttl.py: no such file; "),
     ],
