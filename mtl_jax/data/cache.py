@@ -54,6 +54,7 @@ KINDS = (
         Path.is_dir,
     ),
     Kind("lesion positions", re.compile(r"\.(?P<collection>cbis_ddsm)-places-\d+\.json")),
+    Kind("contact sheets", re.compile("contact_sheets"), _only(rf".+-{_HASH}")),
     Kind("compiled programs", re.compile("compiled"), _only(_HASH)),
     Kind("activations", re.compile("frozen"), _only(r"\.?[0-9a-f]{32}\.npy(\.partial-.+)?")),
 )

@@ -43,7 +43,7 @@ def old_cache_note() -> str:
     if folder == cache() or not any(folder.glob("*/manifest.json")):
         return ""
     return (
-        f"{folder} has shards of an earlier version; the cache is {cache()} now: set"
+        f"{folder} has ROIs that are not used: the cache is {cache()}; set"
         f" --config.data.cache={OLD_CACHE} to use them, or delete that folder"
     )
 
