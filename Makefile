@@ -32,7 +32,7 @@ docs: .venv/docs
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 
 clean:
-	rm -rf .venv .venv-oldest build docs/_build *.egg-info runs cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest build docs/_build *.egg-info runs .pytest_cache .ruff_cache .hypothesis
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

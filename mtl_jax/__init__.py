@@ -16,7 +16,7 @@ __version__ = version("mtl_jax")
 
 
 def load(folder: str | Path) -> "Model":
-    """Return the model of a bundle made by tools/export.py: `load(folder).score(pixels, boxes)`."""
+    """Return the model of a bundle of `mtl-jax export`: `load(folder).score(pixels, boxes)`."""
     from mtl_jax import bundle, environment
 
     environment.reject_settings()

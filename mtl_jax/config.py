@@ -18,7 +18,8 @@ from ml_collections.config_dict import placeholder
 
 from mtl_jax import old_names
 from mtl_jax.config_diff import fill_missing, flatten
-from mtl_jax.io import paths
+from mtl_jax.io import paths, user_folders
+from mtl_jax.io.user_folders import CHECKPOINTS
 from mtl_jax.types import InputError
 
 NETWORKS = ("C0", "C1", "C1-C2", "C1-C3", "C1-C4", "C1-C5")
@@ -58,8 +59,7 @@ BACKBONES = {
 HEADS = ("shared", "per_task")
 EXPECTED_WEIGHT = "an approach that trains on a collection with a loss weight above 0"
 PRESETS = ("paper", "demo")
-CHECKPOINTS = "checkpoints"  # in the current folder: converted weights are written here
-IMAGENET = "imagenet"  # config.weights: the folder that tools/convert_weights.py writes
+IMAGENET = "imagenet"  # config.weights: the folder that `mtl-jax convert` writes
 IMAGENET_STUDIES = ("splits", "depth", "paper")  # the paper preset starts from ImageNet
 INITIALIZATIONS = ("he", "krizhevsky2012", "cuda_convnet2")
 BUILTIN_WEIGHTS = ("shipped", "analytic", "random")  # config.weights; any other value is a folder
@@ -103,7 +103,7 @@ def default() -> ConfigDict:
     #     in checkpoints. Splits and depth are always single-task
     c.network = "C1"  # the frozen convolutions: C0 (none), C1 ... C1-C5 (2.3; chosen in 3.2)
     c.weights = "shipped"  # checkpoints/formulas; imagenet: checkpoints/alexnet_imagenet;
-    #     analytic: Gabor filters in C1; random; or a folder made by tools/convert_weights.py
+    #     analytic: Gabor filters in C1; random; or a folder made by mtl-jax convert
     c.split = 1  # number of the partition into folds, if no stage of the study chooses it
     c.folds = 4  # number of folds of the target's training cases (2.4)
     c.split_seed = 0  # seed of the test set, the folds and the subsets of cases
@@ -140,7 +140,8 @@ def default() -> ConfigDict:
     c.data.test_fraction = 0.5  # of the target's cases, if its source marks no test set
     c.data.test_each = False  # True: every collection has a test set, not the target alone
     c.data.crosswalk = placeholder(str)  # CSV of patient_id and ddsm_case, for CBIS-DDSM with DDSM
-    c.data.cache = "cache"  # folder of shards and phantom files, shared by all jobs
+    c.data.cache = placeholder(str)  # folder of shards and phantom files, shared by all jobs; None:
+    #     MTL_JAX_CACHE, else ~/.cache/mtl_jax (mtl-jax cache)
     # Accepted reference standards: biopsy is the strictest, birads takes any. mini-MIAS and many
     # manifests state none.
     c.data.truth_policy = "biopsy_followup_or_unstated"
@@ -323,7 +324,12 @@ def add_later_settings(recorded: Mapping[str, Any], expected: Mapping[str, Any])
 
 
 def expand_paths(c: ConfigDict) -> None:
-    """Expand `~` in every setting that names a path, so that config.json has absolute paths."""
+    """Expand `~` in every setting that names a path, and set the cache if it is None.
+
+    So config.json has the folders that are used. Raises InputError if the home folder is unknown.
+    """
+    if c.data.cache is None:
+        c.data.cache = str(user_folders.cache())
     for fields, expand in ((PATHS, paths.expand_user), (SOURCES, paths.expand_source)):
         for field in fields:
             *sections, name = field.split(".")
@@ -514,12 +520,12 @@ def _validate_backbones(c: ConfigDict) -> None:
         if "backbone" in options or "weights" in options:
             rule = (
                 f"weights of {backbone}, and {weights} are of {ALEXNET}: add +weights=random, or "
-                f"+weights=NAME of a folder in {CHECKPOINTS} made by tools/convert_weights.py"
+                f"+weights=NAME of a folder in {CHECKPOINTS} made by mtl-jax convert"
             )
             raise _error("approaches", name, rule)
         rule = (
             f"weights of {backbone} (config.model.backbone): random, or a folder made by "
-            "tools/convert_weights.py"
+            "mtl-jax convert"
         )
         raise _error("weights", weights, rule)
 
@@ -666,8 +672,28 @@ def _reject_unknown_fields(c: ConfigDict) -> None:
     known = flatten(default().to_dict())
     for field in flatten(c.to_dict()):
         if field not in known:
-            similar = get_close_matches(field, known, 1)
-            hint = f"; did you mean config.{similar[0]}?" if similar else ""
-            raise InputError(
-                old_names.field_message(field) or f"config.{field} does not exist{hint}"
-            )
+            raise InputError(old_names.field_message(field) or describe_unknown_field(field))
+
+
+def describe_unknown_field(field: str) -> str:
+    """Return a message that a field does not exist, with the fields that may be meant."""
+    similar = [f"config.{name}" for name in find_similar_fields(field)]
+    hint = f"; did you mean {' or '.join(similar)}?" if similar else ""
+    return f"config.{field} does not exist{hint}"
+
+
+def find_similar_fields(field: str) -> list[str]:
+    """Return all fields with the same last name, such as 'train.epochs' for 'epochs', in any
+    section; without any, the one whose full or last name is the most similar; [] if none is.
+    """
+    known = list(flatten(default().to_dict()))
+    last_names = {name: name.rpartition(".")[2] for name in known}
+    last = field.rpartition(".")[2]
+    same = [name for name in known if last_names[name] == last]
+    if same:
+        return same
+    similar = get_close_matches(field, known, 1)
+    if similar:
+        return similar
+    similar = get_close_matches(last, set(last_names.values()), 1)
+    return [name for name in known if last_names[name] in similar]

@@ -1,6 +1,7 @@
-"""python -m mtl_jax.main --config=configs/NAME.py --workdir=DIR [--config.FIELD=VALUE ...]
+"""mtl-jax run --config=JOB[:PRESET] --workdir=DIR [--config.FIELD=VALUE ...]
 
-Parse the flags, run the job that the config names, and write the report.
+`python -m mtl_jax.main` is the same. Parse the flags, run the job that the config names, and write
+the report; the help text is in usage.py.
 Exit codes: 0 done, 2 invalid input (one line on stderr), 1 error in this package, 130 stopped by
 Ctrl-C and 143 by SIGTERM (rerun the same command to resume).
 """
@@ -15,13 +16,20 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from mtl_jax import environment, old_names
-from mtl_jax.config import PRETRAINING, expand_paths, validate
-from mtl_jax.io import command_line, paths, signals
+from mtl_jax import environment, jobs, old_names, usage
+from mtl_jax.config import (
+    PRETRAINING,
+    describe_unknown_field,
+    expand_paths,
+    find_similar_fields,
+    validate,
+)
+from mtl_jax.io import command_line, paths, signals, user_folders
 from mtl_jax.training import malloc
 from mtl_jax.types import InputError
 
 FLAGS = flags.FLAGS
+HELP_FLAGS = {"--help", "-help", "-h", "--helpshort"}
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -52,6 +60,8 @@ def main(_: list[str]) -> None:
         signals.install_handlers()
         config = FLAGS.config
         config.accept_versions |= FLAGS.accept_versions
+        if config.data.cache is None:
+            print_note(user_folders.old_cache_note())
         expand_paths(config)
         validate(config)
         environment.reject_settings()
@@ -123,19 +133,24 @@ JOBS = {PRETRAINING: pretraining}  # any other job is a study
 
 def parse_flags(arguments: list[str], values: flags.FlagValues = FLAGS) -> list[str]:
     """Parse the command line; an invalid one ends the process with one line and exit code 2."""
+    if not HELP_FLAGS.isdisjoint(arguments[1:]):
+        print(usage.help_text())
+        sys.exit(0)
     try:
         arguments = _expand_config(arguments)
         reject_old_fields(arguments)
         rest = values(arguments)
         for flag in ("config", "workdir"):
             if values[flag].value is None:
-                raise InputError(f"--{flag} is missing. Usage: {__doc__.splitlines()[0]}")
+                raise InputError(f"--{flag} is missing. Usage: {usage.USAGE}")
         if len(rest) > 1:
-            raise InputError(f"unknown argument {rest[1]!r}. Usage: {__doc__.splitlines()[0]}")
+            raise InputError(f"unknown argument {rest[1]!r}. Usage: {usage.USAGE}")
     except (KeyError, AttributeError) as error:  # ml_collections: unknown name
         fail(_describe_unknown_field(str(error), arguments))
     except ImportError as error:  # of a module that the config file imports
         fail(old_names.module_message(error.name or "") or error)
+    except flags.UnrecognizedFlagError as error:
+        fail(_describe_unknown_flag(error))
     except flags.IllegalFlagValueError as error:
         fail(_describe_invalid_value(str(error)))
     except (InputError, flags.Error, TypeError, ValueError) as error:
@@ -154,12 +169,17 @@ def _describe_unknown_field(error: str, arguments: list[str]) -> str:
     for field in fields:
         parts = field.split(".")
         if name in parts or f"lookup: {field}" in error:
-            message = f"config.{field} does not exist"
-            if similar:
-                known = [similar[1] if part == name else part for part in parts]
-                message += f"; did you mean config.{'.'.join(known)}?"
-            return old_names.field_message(field) or message
+            return old_names.field_message(field) or describe_unknown_field(field)
     return old_names.field_message(name) or f"the config has no field {name!r}"
+
+
+def _describe_unknown_flag(error: flags.UnrecognizedFlagError) -> str:
+    """Return a message with the fields of this name, in which --config. may have been forgotten."""
+    if "Did you mean" in str(error):  # an option
+        return str(error)
+    similar = [f"--config.{field}" for field in find_similar_fields(error.flagname)]
+    hint = f"; did you mean {' or '.join(similar)}?" if similar else ""
+    return f"there is no option --{error.flagname}{hint}"
 
 
 def _describe_invalid_value(error: str) -> str:
@@ -186,7 +206,7 @@ def reject_old_fields(arguments: list[str]) -> None:
 
 
 def _expand_config(arguments: list[str]) -> list[str]:
-    """Return the arguments with `~` in --config=~/FILE.py expanded.
+    """Return the arguments with the file that --config=~/FILE.py or --config=JOB names.
 
     Raise InputError if there is no such file; ml_collections reports it only when the config is
     used.
@@ -198,13 +218,17 @@ def _expand_config(arguments: list[str]) -> list[str]:
             continue
         has_value = match[2] is not None
         value = paths.expand_user(match[2] if has_value else arguments[index + 1])
+        file, colon, preset = value.partition(":")
+        file, note = jobs.find_config(file)
+        print_note(note)
+        value = f"{file}{colon}{preset}"
         expanded[index if has_value else index + 1] = f"{match[1]}={value}" if has_value else value
-        file = value.split(":")[0]
-        if not Path(file).is_file():
-            new = old_names.CONFIGS.get(Path(file).stem)
-            hint = f"it is {Path(file).with_stem(new)} now" if new else "configs/ holds the jobs"
-            raise InputError(f"--config={file}: no such file; {hint}")
     return expanded
+
+
+def print_note(note: str) -> None:
+    if note:
+        print(f"mtl_jax: note: {note}", file=sys.stderr)
 
 
 def fail(error: Exception | str) -> None:

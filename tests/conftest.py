@@ -32,6 +32,15 @@ def pseudonym_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session", autouse=True)
+def user_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Set folders of the tests for the cache and the weights of the user."""
+    folder = tmp_path_factory.mktemp("user")
+    os.environ["MTL_JAX_CACHE"] = str(folder / "cache")
+    os.environ["XDG_DATA_HOME"] = str(folder / "data")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Return the folder of real films, weights and rating data next to the checkout."""

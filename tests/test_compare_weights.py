@@ -153,7 +153,7 @@ def test_a_plan_with_a_backbone_counts_its_operations(
         out = capsys.readouterr().out
         (line,) = (line for line in out.splitlines() if line.startswith("to do: 3 of 3 runs"))
         operations[approach] = float(line.split()[-2])
-        assert "do not exist yet. Make them first: python tools/convert_weights.py" in out
+        assert "do not exist yet. Make them first: mtl-jax convert" in out
     alexnet, vgg16 = operations.values()
     assert vgg16 > 10 * alexnet and "backbone: vgg16" in out
 

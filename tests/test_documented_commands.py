@@ -24,6 +24,7 @@ import pytest
 from absl import flags
 
 from mtl_jax import config, main
+from mtl_jax.commands import COMMANDS
 from mtl_jax.training import losses, optimizer, schedules, writers
 
 # ml_collections loads a config file so.
@@ -41,7 +42,7 @@ PROGRAMS = [
     *sorted((ROOT / "tools").glob("*.py")),
     *sorted((ROOT / "mtl_jax" / "commands").glob("*.py")),
     *sorted((ROOT / "configs").glob("*.py")),
-    ROOT / "mtl_jax" / "main.py",
+    *(ROOT / "mtl_jax" / name for name in ("main.py", "usage.py", "__main__.py")),
     *sorted((ROOT / "mtl_jax").rglob("__main__.py")),
 ]
 TOOLS = [
@@ -52,8 +53,11 @@ TOOLS = [
 PAGE_FILE = re.compile(r"<!-- file: (\S+) -->\n```\w*\n(.*?)^```$", re.S | re.M)
 FENCED = re.compile(r"^( *)```\w*\n(.*?)^ *```$", re.S | re.M)
 SPAN = re.compile(r"`([^`]+)`")
-COMMAND = re.compile(r"python3? +(tools/\w+\.py|-m +mtl_jax(?:\.\w+)*)(?=[\s'\"]|$)([^\n]*)")
-MENTION = re.compile(r"tools/(\w+)\.py((?: +(?:--[\w-]+(?:[ =][\w./-]+)?|[A-Z]+))*)")
+COMMAND = re.compile(
+    r"(?:python3? +(tools/\w+\.py|-m +mtl_jax(?:\.\w+)+)|(mtl-jax +[a-z]+))(?=[\s'\"]|$)([^\n]*)"
+)
+OPTIONS = r"((?: +(?:--[\w-]+(?:[ =][\w./-]+)?|[A-Z]+))*)"
+MENTION = re.compile(rf"(tools/\w+\.py|mtl-jax [a-z]+){OPTIONS}")
 TEXTS = [*PAGES, *SCRIPTS]  # that name a tool
 for folder in ("mtl_jax", "tools", "configs"):
     files = [path for path in sorted((ROOT / folder).rglob("*")) if path.suffix in (".py", ".html")]
@@ -67,11 +71,19 @@ REGISTRIES = (  # dicts of names that a user can choose
 )
 NAMES = (config.LOSSES, config.OPTIMIZERS, config.SCHEDULES, config.WRITERS)
 # What a word in capitals stands for where any text does not do.
-VALUES = {"WHAT": "step", "UM": "100", "P": "float32", "configs/NAME.py": "configs/mttl.py"}
+VALUES = {
+    "JOB": "mttl",
+    "WHAT": "step",
+    "UM": "100",
+    "P": "float32",
+    "configs/NAME.py": "configs/mttl.py",
+}
 
 
 class Command(NamedTuple):
-    """`program` is tools/NAME.py or a module; `words` are its arguments as a shell splits them."""
+    """`program` is tools/NAME.py, a module or 'mtl-jax NAME'; `words` are its arguments as a shell
+    splits them.
+    """
 
     place: str
     program: str
@@ -84,8 +96,8 @@ class Command(NamedTuple):
 def commands_in(place: str, text: str) -> list[Command]:
     """All commands in some lines of a shell or a usage."""
     found = []
-    for program, rest in COMMAND.findall(re.sub(r"\\\n\s*", " ", text)):
-        rest = re.sub(r"(?<=\s)\[(?=-)|\](?=\s|$)", "", rest)  # optional parts
+    for tool, command, rest in COMMAND.findall(re.sub(r"\\\n\s*", " ", text)):
+        rest = re.sub(r"\[:PRESET\]|(?<=\s)\[(?=-)|\](?=\s|$)", "", rest)  # optional parts
         rest = re.sub(r"\$\{?\w+\}?", "1", rest)
         try:
             words = shlex.split(rest, comments=True)
@@ -95,7 +107,7 @@ def commands_in(place: str, text: str) -> list[Command]:
         words = [re.sub(r"(?<=\w)\.\.\.$", "", word) for word in words[:end] if "FIELD" not in word]
         words = [re.sub(r"(?:(?<==)|^)[\w/.]+$", _value, word) for word in words]
         choices = [word.split("|") if re.fullmatch(r"[\w|-]+", word) else [word] for word in words]
-        program = re.sub(r"-m +", "", program)
+        program = re.sub(r"-m +", "", tool) or " ".join(command.split())
         found += [Command(place, program, one) for one in itertools.product(*choices)]
     return found
 
@@ -129,7 +141,9 @@ class Parsed(BaseException):
 
 @functools.cache
 def program_main(program: str) -> object:
-    """The function `main` of a tool or a package's command."""
+    """The function `main` of a tool, a package's command or a command of mtl-jax."""
+    if program.startswith("mtl-jax "):
+        return importlib.import_module(COMMANDS[program.split()[1]].module).main
     if not program.startswith("tools/"):
         name = program if program == "mtl_jax.main" else f"{program}.__main__"
         return importlib.import_module(name).main
@@ -165,7 +179,7 @@ def parsers(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
 
 def check(command: Command) -> None:
     """Parse a command with the tool's own parser; of a job also validate the config."""
-    if command.program != "mtl_jax.main":
+    if command.program not in ("mtl_jax.main", "mtl-jax run"):
         parser_of(command.program, command.words)
         return
     words = [word for word in command.words if word != "..."]
@@ -204,8 +218,9 @@ def test_a_documented_command_is_parsed(
             for names in NAMES:
                 stack.callback(names.__setitem__, slice(None), list(names))
             check(command)
-    except SystemExit:
-        pytest.fail(f"{command}\n{capsys.readouterr().err}")
+    except SystemExit as ended:
+        if ended.code != 0:  # the code of --help
+            pytest.fail(f"{command}\n{capsys.readouterr().err}")
 
 
 @pytest.mark.parametrize("path", TOOLS, ids=lambda path: path.stem)
@@ -223,13 +238,12 @@ def test_no_tool_takes_a_path_without_expanding_it(path: Path) -> None:
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_tool_named_anywhere_is_there_with_its_options(path: Path) -> None:
     text = re.sub(r"[\"']\s*\n\s*f?[\"']", "", path.read_text(encoding="utf-8"))  # joined literals
-    for tool, rest in MENTION.findall(text):
-        assert (ROOT / "tools" / f"{tool}.py").is_file(), tool
-        for option in re.findall(r"--[\w-]+", rest):
-            known = [
-                one._option_string_actions for one in parsers(parser_of(f"tools/{tool}.py", None))
-            ]
-            assert any(option in options for options in known), f"{tool} {option}"
+    for program, rest in MENTION.findall(text):
+        name = program.removeprefix("mtl-jax ")
+        assert (ROOT / program).is_file() or name in COMMANDS, program
+        for option in re.findall(r"--[\w-]+", "" if name == "run" else rest):
+            known = [one._option_string_actions for one in parsers(parser_of(program, None))]
+            assert any(option in options for options in known), f"{program} {option}"
 
 
 @pytest.mark.parametrize("path", [*PAGES, *SCRIPTS], ids=lambda path: path.name)
@@ -252,6 +266,9 @@ def test_extras_and_targets_are_there(path: Path) -> None:
         "python tools/make_phantom.py --cases many --out phantom",
         "python tools/bench.py nothing --json FILE",
         "python -m mtl_jax.roc scores.csv --unit breast",
+        "mtl-jax roc scores.csv --unit breast",
+        "mtl-jax run --config=mttl --workdir=runs --config.data.wrokers=4",
+        "mtl-jax verify",
         "python -m mtl_jax.main --config=configs/mttl.py",
         "python -m mtl_jax.main --config=configs/nowhere.py --workdir=runs",
         "python -m mtl_jax.main --config=configs/mttl.py --workdir=runs --config.data.wrokers=4",

@@ -14,15 +14,17 @@ LAYERS = (
     ("io", "environment"),
     ("config",),
     ("settings_table",),
-    ("imaging", "models", "roc", "phantom"),
+    ("imaging", "models", "roc", "phantom", "jobs"),
     ("data", "weights"),
     ("training",),
     ("analysis", "pretraining"),
     ("experiments",),
     ("bundle", "report"),
+    ("usage",),
     ("main",),
     ("commands",),
     ("__init__",),
+    ("__main__",),
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 # Packages that read finished files only, and so need none of the code that made them.

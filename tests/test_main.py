@@ -160,7 +160,7 @@ def test_paper_study_requires_imagenet_weights_but_its_dry_run_does_not(
     assert counts == {"splits": "160", "depth": "240", "cross_validation": "80", "test": "2"}
     assert "to do: 426 of 426 runs" in process.stdout
     for extra, message in (
-        ((), "python tools/convert_weights.py --download"),
+        ((), "mtl-jax convert --download"),
         (("--config.weights=shipped",), "expected 'imagenet' or a folder"),
         ((f"--config.weights={ROOT}/checkpoints/formulas",), "no convolutions trained on photo"),
     ):

@@ -50,6 +50,7 @@ def test_an_old_config_file() -> None:
     ((old, new),) = old_names.CONFIGS.items()
     line = run(f"--config=configs/{old}.py:demo")
     assert f"no such file; it is configs/{new}.py now" in line
+    assert f"no such job; it is {new} now" in run(f"--config={old}:demo")
 
 
 @pytest.mark.parametrize(

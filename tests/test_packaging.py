@@ -9,12 +9,13 @@ import sys
 import sysconfig
 import tomllib
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import yaml
 
 from mtl_jax import weights
-from mtl_jax.weights import find_weights
+from mtl_jax.io import shipped_files
 
 ROOT = Path(__file__).parents[1]
 
@@ -63,7 +64,7 @@ def test_default_weights_are_found_where_a_wheel_installs_them(
 ) -> None:
     """Check an installation for all users, for one user, and with pip install --target."""
     monkeypatch.setattr(
-        find_weights, "__file__", str(tmp_path / "target/mtl_jax/weights/find_weights.py")
+        shipped_files, "__file__", str(tmp_path / "target/mtl_jax/io/shipped_files.py")
     )
     user_scheme = sysconfig.get_preferred_scheme("user")
     monkeypatch.setattr(
@@ -73,15 +74,50 @@ def test_default_weights_are_found_where_a_wheel_installs_them(
     )
     folder = tmp_path / scheme / "share/mtl_jax/checkpoints/formulas"
     assert (
-        find_weights.find_shipped_folder() == tmp_path / "target/checkpoints/formulas"
+        shipped_files.find("checkpoints/formulas") == tmp_path / "target/checkpoints/formulas"
     )  # the path in the error message
     folder.mkdir(parents=True)
-    assert find_weights.find_shipped_folder() == folder
+    assert shipped_files.find("checkpoints/formulas") == folder
 
 
-@pytest.mark.slow
-def test_wheel_built_from_the_files_of_the_image_finds_the_default_weights(tmp_path: Path) -> None:
-    source, environment = tmp_path / "source", tmp_path / "venv"
+def test_the_wheel_has_every_config_and_file_of_the_default_weights() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    data_files = project["tool"]["setuptools"]["data-files"]
+    packed = {
+        f"{folder}/{path.name}"
+        for folder, patterns in data_files.items()
+        for pattern in patterns
+        for path in ROOT.glob(pattern)
+    }
+    files = [*(ROOT / "configs").glob("*.py"), *(ROOT / "checkpoints" / "formulas").rglob("*")]
+    expected = {f"share/mtl_jax/{f.relative_to(ROOT)}" for f in files if f.is_file()}
+    assert packed == expected
+
+
+class Installation(NamedTuple):
+    """A virtual environment with the wheel, and an empty folder to work in."""
+
+    bin: Path
+    folder: Path
+
+    def run(self, *words: str) -> subprocess.CompletedProcess:
+        """Run a program of the environment, without the variables of the tests."""
+        variables = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "XDG"))}
+        return subprocess.run(
+            [self.bin / words[0], *words[1:]],
+            cwd=self.folder,
+            env=variables | {"MTL_JAX_CACHE": str(self.folder.parent / "cache")},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """Build a wheel from the files that the Docker image copies, and install it."""
+    folder = tmp_path_factory.mktemp("installation")
+    source, environment = folder / "source", folder / "venv"
     for path in read_copied_paths():
         if (ROOT / path).is_dir():
             shutil.copytree(ROOT / path, source / path)
@@ -89,30 +125,48 @@ def test_wheel_built_from_the_files_of_the_image_finds_the_default_weights(tmp_p
             source.mkdir(exist_ok=True)
             shutil.copyfile(ROOT / path, source / path)
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "-w", tmp_path / "wheel", source], check=True)
-    (wheel,) = (tmp_path / "wheel").iterdir()
+    subprocess.run([*pip, "wheel", "--no-deps", "-w", folder / "wheel", source], check=True)
+    (wheel,) = (folder / "wheel").iterdir()
     shutil.rmtree(source)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     python = environment / "bin" / "python"
     subprocess.run([*pip, "--python", python, "install", "--no-deps", wheel], check=True)
     # Use the other packages of the test environment, but not its .pth files (editable installs).
-    site_packages = sysconfig.get_path("purelib")
-    environment_variables = {
-        key: value for key, value in os.environ.items() if not key.startswith("PYTHON")
-    }
+    (packages,) = environment.glob("lib/python*/site-packages")
+    (packages / "other_packages.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (folder / "empty").mkdir()
+    return Installation(environment / "bin", folder / "empty")
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_finds_the_default_weights(installation: Installation) -> None:
     program = (
-        f"import sys, json; sys.path.append({site_packages!r});"
-        "import mtl_jax; from mtl_jax import weights;"
+        "import json, mtl_jax; from mtl_jax import weights;"
         "print(json.dumps([mtl_jax.__file__, weights.find('shipped').metadata]))"
     )
-    done = subprocess.run(
-        [python, "-c", program],
-        cwd=tmp_path,
-        env=environment_variables,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    done = installation.run("python", "-c", program)
+    assert done.returncode == 0, done.stderr
     file, metadata = json.loads(done.stdout)
-    assert Path(file).is_relative_to(environment)
+    assert Path(file).is_relative_to(installation.bin.parent)
     assert metadata == weights.find("shipped").metadata
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_runs_its_jobs_in_an_empty_folder(installation: Installation) -> None:
+    done = installation.run("mtl-jax", "list", "jobs")
+    assert done.returncode == 0, done.stderr
+    assert all(f"\n  {path.stem} " in done.stdout for path in (ROOT / "configs").glob("*.py"))
+    job = ("mtl-jax", "run", "--workdir=w")
+    done = installation.run(*job, "--config=configs/mttl.py", "--config.epochs=3")
+    assert done.returncode == 2 and "did you mean config.train.epochs?" in done.stderr
+    assert "note: there is no configs/mttl.py here; using " in done.stderr
+    done = installation.run(
+        *job, "--config=mttl:demo", "--config.data.phantom.cases=16", "--dry_run"
+    )
+    assert done.returncode == 0 and "to do: 2 of 2 runs" in done.stdout, done.stderr
+    assert not list(installation.folder.iterdir())
+    done = installation.run("mtl-jax", "run", "--config=paper", "--workdir=w")
+    assert done.returncode == 2 and "mtl-jax convert --download" in done.stderr
+    assert [path.name for path in installation.folder.iterdir()] == ["w"]
+    done = installation.run("mtl-jax", "cache", "--clear", "sfm")
+    assert done.returncode == 0 and done.stdout.startswith("deleted ")

@@ -482,7 +482,7 @@ def test_warnings_depend_on_the_job(finished: Path, out_of_fold: Path) -> None:
     phantom_page, other_page = (Page(read_page(folder)).text for folder in (finished, out_of_fold))
     assert phrases.PHANTOM_NOTICE in phantom_page
     assert "not ImageNet weights" in phantom_page
-    assert "python tools/convert_weights.py --download" in phantom_page
+    assert "mtl-jax convert --download" in phantom_page
     assert phrases.PHANTOM_NOTICE not in other_page
     assert "not ImageNet weights" not in other_page
     assert "Weak evidence: the evaluation set has only 30 lesions" in other_page

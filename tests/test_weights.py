@@ -375,11 +375,13 @@ def test_imagenet_weights_are_read_from_the_folder_of_the_conversion(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     missing = error_line(lambda: weights.find("imagenet"))
-    assert "python tools/convert_weights.py --download" in missing and "\n" not in missing
+    assert "mtl-jax convert --download" in missing and "\n" not in missing
     placeholder = weights.find_for_plan("imagenet", "alexnet")
     assert list(placeholder.params) == ["C1", "C2", "C3", "C4", "C5"]
     assert "do not exist yet" in placeholder.metadata["note"]
-    with pytest.raises(InputError, match="vgg16_imagenet does not exist.*FILE --output"):
+    with pytest.raises(
+        InputError, match="no folder vgg16_imagenet in checkpoints or .*convert FILE$"
+    ):
         weights.find("imagenet", "vgg16")
     shutil.copytree(converted, tmp_path / "checkpoints" / "alexnet_imagenet")
     for find in (weights.find, weights.find_for_plan):

@@ -33,7 +33,7 @@ INTENDED_USE = "For research only, not for clinical use."
 HEAD = "with the fully connected layers of Samala et al. 2017, Table 3"
 NO_CALIBRATION = (
     "none: this study has no out-of-fold scores, and test or training scores cannot replace them;"
-    " give a cross-validation of the same training cases (tools/export.py --out-of-fold DIR)"
+    " give a cross-validation of the same training cases (mtl-jax export --out-of-fold DIR)"
 )
 
 

@@ -81,7 +81,7 @@ def load(folder: str | Path) -> Model:
     Parameters
     ----------
     folder
-        Folder written by `save` or tools/export.py.
+        Folder written by `save` or `mtl-jax export`.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def load(folder: str | Path) -> Model:
     folder = Path(folder)
     if not (folder / "bundle.json").is_file():
         raise InputError(
-            f"{folder}: not a model bundle (no bundle.json); make one with tools/export.py RUN"
+            f"{folder}: not a model bundle (no bundle.json); make one with mtl-jax export RUN"
             " --output FOLDER"
         )
     changed = atomic.verify_checksums(folder)

@@ -1,12 +1,13 @@
 """Convert pretrained weights of a backbone to a folder for `--config.weights`.
 
-    python tools/convert_weights.py INPUT [--output checkpoints/NAME] [--fc drop|keep] [--force]
-    python tools/convert_weights.py --download [--output checkpoints/NAME]
+    mtl-jax convert INPUT [--output checkpoints/NAME] [--fc drop|keep] [--force]
+    mtl-jax convert --download [--output checkpoints/NAME]
 
 INPUT is a file of PyTorch, safetensors, NumPy (.npz) or cuda-convnet2; the format is detected from
 the content, the backbone from the names in it, and no code in it is run. `--download` fetches
-torchvision's AlexNet. The default of --output is checkpoints/BACKBONE_imagenet, such as
-checkpoints/alexnet_imagenet, the folder of `--config.weights=imagenet`.
+torchvision's AlexNet. The default of --output is BACKBONE_imagenet, which
+`--config.weights=imagenet` reads, in the folder checkpoints here, or without such a folder in
+~/.local/share/mtl_jax/checkpoints, where every job finds it.
 """
 
 import argparse
@@ -36,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--output",
         type=paths.path,
-        help="folder to write (default: checkpoints/BACKBONE_imagenet)",
+        help="folder to write (default: BACKBONE_imagenet in checkpoints)",
     )
     parser.add_argument(
         "--fc",

@@ -1,6 +1,6 @@
 """Export a finished run as a model bundle for scoring images.
 
-    python tools/export.py runs/demo/runs/mttl-C1-test-seed0 --output model
+    mtl-jax export runs/demo/runs/mttl-C1-test-seed0 --output model
         [--out-of-fold CROSS_VALIDATION] [--format stablehlo] [--format onnx]
 
 RUN is a folder of WORKDIR/runs/. --out-of-fold is the work folder of a cross-validation of the same

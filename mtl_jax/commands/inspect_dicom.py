@@ -1,7 +1,7 @@
 """Print how DICOM mammograms are read: every decision, and no data of the patient.
 
-python tools/inspect_dicom.py images/*.dcm
-python tools/inspect_dicom.py one.dcm --png one.png --box "1200;800;1500;1150"
+mtl-jax inspect images/*.dcm
+mtl-jax inspect one.dcm --png one.png --box "1200;800;1500;1150"
 
 The PNG shows the normalized gray values at 200 um, bright where dense, with the box of the lesion.
 """

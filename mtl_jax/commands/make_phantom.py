@@ -1,6 +1,6 @@
 """Write the three phantom collections: simulated mammograms with known labels, as DICOM files.
 
-    python tools/make_phantom.py --cases 150 --seed 0 --out phantom
+    mtl-jax phantom --cases 150 --seed 0 --out phantom
 
 The images are simulated: they serve to test software and are not evidence about patients.
 docs/phantom.md shows and describes them.

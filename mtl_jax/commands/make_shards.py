@@ -1,6 +1,6 @@
 """Make shards of 128x128 ROIs from collections of mammograms.
 
-python tools/make_shards.py mini_mias:data/mini_mias manifest:mine/lesions.csv --out shards
+mtl-jax shards mini_mias:data/mini_mias manifest:mine/lesions.csv --out shards
 Each collection is written to OUT/<collection>, which is a data source: shards:OUT/<collection>. Its
 audit.csv has a row for every lesion view and for everything left out, with the reason. Lesion views
 of images that cannot be used are left out, unless --strict or --set unusable=reject is given.
@@ -66,6 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         c.data.unusable = "leave_out"
         for assignment in flags.set:
             assign(c.data, assignment)
+        c.data.cache = str(flags.out)  # the sources that write files do so there
         config.expand_paths(c)
         config.validate(c)
         how = ingest.read_settings(c.data.to_dict(), flags.out)

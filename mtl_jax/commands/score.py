@@ -1,6 +1,6 @@
 """Score lesions in mammograms with a model bundle. For research only.
 
-    python tools/score.py MODEL IMAGES... --lesions LESIONS.csv --out DIR [--task NAME]
+    mtl-jax score MODEL IMAGES... --lesions LESIONS.csv --out DIR [--task NAME]
         [--compare MODEL] [--pixel-um UM] [--no-evidence] [--keep-ids] [--sr]
 
 IMAGES are DICOM, PNG, PGM, TIFF or other images, or folders of them. LESIONS.csv has a row for each
@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("model", type=paths.path, metavar="MODEL", help="made by tools/export.py")
+    parser.add_argument("model", type=paths.path, metavar="MODEL", help="made by mtl-jax export")
     parser.add_argument(
         "images",
         type=paths.path,

@@ -1,6 +1,6 @@
 """Verify folders of shards: checksums, counts and the consistency of the index.
 
-python tools/verify_shards.py shards/mini_mias shards/mine
+mtl-jax verify shards/mini_mias shards/mine
 """
 
 import argparse

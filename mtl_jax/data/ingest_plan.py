@@ -136,7 +136,8 @@ def _fingerprint(
         "format_version": shards.FORMAT_VERSION,
         "rules_version": extract_rois.RULES_VERSION,
         "name": collection.name,
-        "options": dict(options),
+        # The folder in which a source writes files does not change them.
+        "options": {name: value for name, value in options.items() if name != "folder"},
         **record,
         "views": [vars(view) | {"image_path": image, "where": ""} for view, image in named_views],
         "stamps": sorted(

@@ -25,7 +25,7 @@ from mtl_jax.io.csv_safe import escape_formula, format_csv, reject_formula
 from mtl_jax.types import Collection, InputError, LesionView
 
 KEY_VARIABLE = "MTL_JAX_KEY_FILE"
-KEEP_IDS = "keep the original ids (config.data.pseudonymise=False; tools/score.py --keep-ids)"
+KEEP_IDS = "keep the original ids (config.data.pseudonymise=False; mtl-jax score --keep-ids)"
 # UIDs of DICOM studies, series and images, which collections use as folder names.
 _UID = re.compile(r"(?<![\d.])[0-2](?:\.\d+){3,}(?!\.?\d)")
 _WORD = re.compile(r"[^\W_]+")

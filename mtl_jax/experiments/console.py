@@ -32,8 +32,8 @@ def print_inputs(c: ConfigDict, inputs: StudyInputs) -> None:
             print(f"backbone{of}: {backbone}")
     if list(approaches) == [(ALEXNET, c.weights)] and c.weights in BUILTIN_WEIGHTS:
         print(
-            "note: these weights are not pretrained on ImageNet. For ImageNet weights run python "
-            "tools/convert_weights.py --download and set --config.weights=imagenet"
+            "note: these weights are not pretrained on ImageNet. For ImageNet weights run mtl-jax "
+            "convert --download and set --config.weights=imagenet"
         )
 
 

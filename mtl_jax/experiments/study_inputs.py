@@ -17,6 +17,7 @@ from mtl_jax.config import (
 from mtl_jax.data import crosswalk, ingest
 from mtl_jax.experiments import splits, stages
 from mtl_jax.experiments.run_lists import Approach, expand_approaches
+from mtl_jax.io import user_folders
 from mtl_jax.training import devices
 from mtl_jax.types import InputError, RoiSet, Run
 
@@ -42,9 +43,10 @@ class StudyInputs(NamedTuple):
 def prepare_inputs(c: ConfigDict, dry_run: bool = False) -> StudyInputs:
     """Return the inputs that `c` names, after converting new collections to shards.
 
-    A `dry_run` does not need the weights that tools/convert_weights.py writes.
+    A `dry_run` does not need the weights that `mtl-jax convert` writes.
     """
-    devices.enable_compilation_cache(Path(c.data.cache) / "compiled")
+    cache = user_folders.create_cache(Path(c.data.cache))
+    devices.enable_compilation_cache(cache / "compiled")
     # The stages splits and depth train with the default weights.
     defaults = (SINGLE_TASK,) if c.study in IMAGENET_STUDIES else ()
     pretrained = _find_weights(c, (*c.approaches, *defaults), dry_run)
@@ -110,7 +112,7 @@ def load_collections(c: ConfigDict) -> dict[str, RoiSet]:
 
     New collections are converted to shards.
     """
-    cache = Path(c.data.cache)
+    cache = user_folders.create_cache(Path(c.data.cache))
     background, options, rules = ingest.read_settings(c.data.to_dict(), cache)
     collections: dict[str, RoiSet] = {}
     for source in c.data.sources:

@@ -290,7 +290,7 @@ def warm_start(params: Params, weights: Weights) -> Params:
             expected = f"shape {layers[path].shape}" if path in layers else "no such layer"
             raise InputError(
                 f"config.weights: {path} has shape {value.shape}, but the network has {expected}; "
-                "convert the weights again with tools/convert_weights.py"
+                "convert the weights again with mtl-jax convert"
             )
         layers[path] = jax.numpy.asarray(value)
     return unflatten_dict(layers, sep="/")

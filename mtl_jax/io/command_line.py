@@ -51,6 +51,11 @@ def protect_output() -> None:
             setattr(sys, name, Output(stream))
 
 
+def program(name: str) -> str:
+    """Return the command of `mtl-jax` that was called, else `name`: the start of a usage line."""
+    return sys.argv[0] if sys.argv[0].startswith("mtl-jax ") else name
+
+
 def run(main: Callable[[], int | None]) -> int:
     """Run `main` and return its exit code: 2, and one line on stderr, if it raises InputError."""
     protect_output()

@@ -48,7 +48,7 @@ def reject_formula(text: str, what: str) -> str:
     if is_formula(text):
         raise InputError(
             f"{what} {text!r} begins with {text[0]!r}, so a spreadsheet would run it as a formula:"
-            " rename it, or write pseudonyms (data.pseudonymise=True; tools/score.py without"
+            " rename it, or write pseudonyms (data.pseudonymise=True; mtl-jax score without"
             " --keep-ids)"
         )
     return text

@@ -12,15 +12,15 @@ from mtl_jax.io import command_line, paths
 from mtl_jax.types import InputError
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m mtl_jax.report",
+        prog=command_line.program("python -m mtl_jax.report"),
         description="Write DIR/report.html from the results in DIR, without training.",
     )
     parser.add_argument(
         "folder", metavar="DIR", type=paths.path, help="work folder of a finished job"
     )
-    folder = parser.parse_args().folder
+    folder = parser.parse_args(arguments).folder
     try:
         print(report.summary(folder))
         print(f"report: {report.write(folder)}")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mtl_jax.io.text_table import align
 from mtl_jax.report import phrases, read_workdir, statements
 
 
@@ -65,5 +66,4 @@ def _table(work: read_workdir.WorkFolder) -> list[str]:
                     phrases.format_number(sum(fits) / len(fits)) if fits else "",
                 )
             )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return align(rows)

@@ -22,9 +22,11 @@ reads under another name and those that it ignores"""
 MAX_SAMPLES = 1_000_000
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code: 2 if the input is invalid."""
-    parser = argparse.ArgumentParser(prog="python -m mtl_jax.roc", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog=command_line.program("python -m mtl_jax.roc"), description=__doc__
+    )
     parser.add_argument("scores", type=paths.path, help=HELP)
     parser.add_argument(
         "--compare",
@@ -51,7 +53,7 @@ def main() -> int:
     parser.add_argument(
         "--seed", type=_parse_seed, default=0, help="seed of the bootstrap (default: 0)"
     )
-    flags = parser.parse_args()
+    flags = parser.parse_args(arguments)
     try:
         print_report(flags)
     except ValueError as error:

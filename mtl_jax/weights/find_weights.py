@@ -1,42 +1,28 @@
 """Load the weights that `config.weights` names: shipped, ImageNet, Gabor, random, or a folder."""
 
-import sysconfig
 from pathlib import Path
 
 from mtl_jax.config import ALEXNET, CHECKPOINTS, IMAGENET
+from mtl_jax.io import shipped_files, user_folders
 from mtl_jax.models import registry
 from mtl_jax.types import InputError
 from mtl_jax.weights.folder import load
 from mtl_jax.weights.gabor import make_analytic
 from mtl_jax.weights.metadata import Weights, make_metadata
 
-
-def find_shipped_folder() -> Path:
-    """Return the folder of the shipped weights in the checkout, or where a wheel installs its data.
-
-    That is for all users, for this user, or beside the packages (pip install --target).
-    """
-    root = Path(__file__).resolve().parents[2]
-    schemes = (sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user"))
-    data_folders = [Path(sysconfig.get_path("data", scheme)) for scheme in schemes]
-    parents = [root, *(folder / "share" / "mtl_jax" for folder in (*data_folders, root))]
-    candidates = [parent / "checkpoints" / "formulas" for parent in parents]
-    return next((folder for folder in candidates if folder.is_dir()), candidates[0])
-
-
-SHIPPED = find_shipped_folder()
+SHIPPED = shipped_files.find("checkpoints/formulas")
 
 
 def get_imagenet_folder(backbone: str = ALEXNET) -> Path:
     """Return the folder of converted ImageNet weights, which config.weights='imagenet' reads."""
-    return Path(CHECKPOINTS, f"{backbone}_{IMAGENET}")
+    return user_folders.find_checkpoint(f"{backbone}_{IMAGENET}")
 
 
 def find(name: str, backbone: str = ALEXNET, approach: str = "") -> Weights:
     """Return the weights that `config.weights` names; InputError if they do not exist.
 
     `name` is 'shipped' or 'analytic' (AlexNet only), 'random', 'imagenet' (the folder that
-    tools/convert_weights.py writes for `backbone`) or the path of a folder. Other weights are never
+    `mtl-jax convert` writes for `backbone`) or the path of a folder. Other weights are never
     substituted. Errors name config.weights, or the `approach` that has the weights as an option.
     """
     if name == "random":
@@ -53,13 +39,13 @@ def find(name: str, backbone: str = ALEXNET, approach: str = "") -> Weights:
         )
     elif _is_converted(name):
         reason = (
-            f"the folder {folder} does not exist; make it with: "
-            f"{_conversion_command(folder, backbone)}"
+            f"there is no folder {folder.name} in {_list_checkpoints()}; make it with: "
+            f"{_conversion_command(name, backbone)}"
         )
     else:
         reason = (
             "no such folder; expected shipped, analytic, random, imagenet or a folder made by "
-            "tools/convert_weights.py"
+            "mtl-jax convert"
         )
     raise InputError(f"{_setting(name, approach)} is invalid: {reason}")
 
@@ -89,8 +75,8 @@ def find_for_plan(name: str, backbone: str, approach: str = "") -> Weights:
     folder = _folder(name, backbone)
     if not _is_converted(name) or folder.is_dir():
         return find_for_backbone(name, backbone, approach)
-    title = "ImageNet convolutions" if name == IMAGENET else str(folder)
-    note = f"They do not exist yet. Make them first: {_conversion_command(folder, backbone)}"
+    title = "ImageNet convolutions" if name == IMAGENET else name
+    note = f"They do not exist yet. Make them first: {_conversion_command(name, backbone)}"
     metadata = _untrained(backbone, title, note).metadata
     return Weights({layer: {} for layer in registry.build(backbone).stages}, metadata)
 
@@ -108,12 +94,15 @@ def require_photographs(weights: Weights, study: str) -> None:
 
 def _folder(name: str, backbone: str) -> Path:
     """Return the folder of the weights of this name."""
-    folders = {"shipped": SHIPPED, IMAGENET: get_imagenet_folder(backbone)}
-    return folders.get(name, Path(name))
+    if name == "shipped":
+        return SHIPPED
+    if name == IMAGENET:
+        return get_imagenet_folder(backbone)
+    return user_folders.find_checkpoint(Path(name).name) if _is_converted(name) else Path(name)
 
 
 def _is_converted(name: str) -> bool:
-    """Return whether tools/convert_weights.py writes the weights of this name to checkpoints."""
+    """Return whether `mtl-jax convert` writes the weights of this name to checkpoints."""
     return name == IMAGENET or Path(name).parent == Path(CHECKPOINTS)
 
 
@@ -122,11 +111,16 @@ def _setting(name: str, approach: str) -> str:
     return f"config.approaches={approach!r}" if approach else f"config.weights={name!r}"
 
 
-def _conversion_command(folder: Path, backbone: str) -> str:
-    """Return the command that makes the folder; only ImageNet's AlexNet can be downloaded."""
-    is_download = folder == get_imagenet_folder(ALEXNET) and backbone == ALEXNET
-    source = "--download" if is_download else "FILE"
-    return f"python tools/convert_weights.py {source} --output {folder}"
+def _list_checkpoints() -> str:
+    """Return the folders in which converted weights are searched."""
+    return " or ".join(map(str, user_folders.checkpoints()))
+
+
+def _conversion_command(name: str, backbone: str) -> str:
+    """Return the command that makes these weights; only ImageNet's AlexNet can be downloaded."""
+    is_imagenet = name == IMAGENET or Path(name).name == f"{backbone}_{IMAGENET}"
+    source = "--download" if is_imagenet and backbone == ALEXNET else "FILE"
+    return f"mtl-jax convert {source}" + ("" if is_imagenet else f" --output {name}")
 
 
 def _untrained(backbone: str, name: str, note: str) -> Weights:

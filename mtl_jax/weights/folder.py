@@ -92,7 +92,7 @@ def _read_metadata(folder: Path) -> dict[str, Any]:
         reason = f"no {METADATA_FILE}" if folder.is_dir() else "no such folder"
         raise InputError(
             f"{folder}: has no converted weights ({reason}); make them with "
-            "tools/convert_weights.py INPUT --output FOLDER"
+            "mtl-jax convert INPUT --output FOLDER"
         )
     try:
         metadata = rename_keys(json.loads(path.read_text(encoding="utf-8")))

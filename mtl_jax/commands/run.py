@@ -1,0 +1,22 @@
+"""Run a job, as `python -m mtl_jax.main` does.
+
+mtl-jax run --config=mttl:demo --workdir=runs/demo
+"""
+
+import sys
+from typing import NoReturn
+
+from absl import app
+
+from mtl_jax import main as job
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run a job and end the process with its exit code."""
+    before = sys.argv
+    if arguments is not None:
+        sys.argv = [before[0], *arguments]  # where ml_collections reads --config.FIELD=VALUE
+    try:
+        app.run(job.main, flags_parser=job.parse_flags)
+    finally:
+        sys.argv = before
