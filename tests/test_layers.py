@@ -20,7 +20,8 @@ LAYERS = (
     ("analysis", "pretraining"),
     ("experiments",),
     ("bundle", "report"),
-    ("main",),
+    ("launch",),
+    ("main", "study"),
     ("commands",),
     ("__init__",),
 )
