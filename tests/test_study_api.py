@@ -84,7 +84,7 @@ def test_the_tables_are_those_of_the_work_folder(study: mtl_jax.Study) -> None:
     results = json.loads((study.folder / "results.json").read_text())
     assert study.auc["auc"].tolist() == [row["auc"] for row in results["auc"]]
     assert len(study.comparisons) == len(results["comparisons"])
-    assert study.report_path.read_text().startswith("<!DOCTYPE html>")
+    assert study.report_path.read_text().startswith("<!doctype html>")
     assert "phantom results" in study.summary()
 
 
