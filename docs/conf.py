@@ -21,6 +21,7 @@ nb_execution_in_temp = True
 nb_execution_timeout = 600  # seconds for each cell
 nb_execution_raise_on_error = True
 napoleon_google_docstring = False
+napoleon_use_ivar = True  # attributes as a list: autodoc describes those of named tuples again
 # Links to files of the repository outside docs/ are not pages; csv is not a known language.
 suppress_warnings = ["myst.xref_missing", "misc.highlighting_failure"]
 autodoc_default_options = {"members": True, "member-order": "bysource"}

@@ -155,7 +155,7 @@ class Study:
 
     @cached_property
     def predictions(self) -> "pd.DataFrame":
-        """Scores of all runs: one row for each stage, run and scored ROI.
+        """Scores of all runs, with one row for each stage, run and scored ROI.
 
         ``truth`` is 1 for malignant and 0 for benign, ``score`` the probability of malignancy
         (not calibrated). InputError if predictions.csv is missing or damaged.
@@ -166,7 +166,7 @@ class Study:
 
     @property
     def report_path(self) -> Path:
-        """The report: one HTML file, which opens offline."""
+        """The report, one HTML file, which opens offline."""
         return self.folder / "report.html"
 
     def summary(self) -> str:
