@@ -20,6 +20,7 @@ nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_timeout = 600  # seconds for each cell
 nb_execution_raise_on_error = True
+nb_merge_streams = True  # the lines that a cell prints are one block
 napoleon_google_docstring = False
 napoleon_use_ivar = True  # attributes as a list: autodoc describes those of named tuples again
 # Links to files of the repository outside docs/ are not pages; csv is not a known language.
