@@ -17,15 +17,9 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from mtl_jax import environment, jobs, old_names, usage
-from mtl_jax.config import (
-    PRETRAINING,
-    describe_unknown_field,
-    expand_paths,
-    find_similar_fields,
-    validate,
-)
+from mtl_jax.config import PRETRAINING, describe_unknown_field, find_similar_fields
 from mtl_jax.io import command_line, paths, signals, user_folders
-from mtl_jax.training import malloc
+from mtl_jax.launch import prepare, train_and_report
 from mtl_jax.types import InputError
 
 FLAGS = flags.FLAGS
@@ -62,10 +56,7 @@ def main(_: list[str]) -> None:
         config.accept_versions |= FLAGS.accept_versions
         if config.data.cache is None:
             print_note(user_folders.old_cache_note())
-        expand_paths(config)
-        validate(config)
-        environment.reject_settings()
-        malloc.keep_freed_memory()
+        prepare(config)
         job = partial(JOBS.get(config.study, study), config, paths.path(FLAGS.workdir))
         if config.devices > 1 and not FLAGS.dry_run:
             run_distributed(job, config)
@@ -85,19 +76,16 @@ def main(_: list[str]) -> None:
 
 def study(config: ConfigDict, folder: Path) -> None:
     from mtl_jax import report
-    from mtl_jax.experiments.runner import run_study, show_plan
-    from mtl_jax.training import multihost
+    from mtl_jax.experiments.runner import show_plan
 
-    if FLAGS.dry_run:
-        show_plan(config, folder)
-        return
-
-    def write_report() -> None:
+    def write_report(folder: Path) -> None:
         print(report.summary(folder))
         print(f"report: {report.write(folder)}")
 
-    run_study(config, folder)
-    multihost.on_primary(write_report)
+    if FLAGS.dry_run:
+        show_plan(config, folder)
+    else:
+        train_and_report(config, folder, write_report)
 
 
 def pretraining(config: ConfigDict, folder: Path) -> None:

@@ -4,12 +4,13 @@ A block of commands stands under `<!-- run -->`, and is run in order with the ot
 under `<!-- needs: WHAT -->`. A block under `<!-- output -->` has lines that the commands before it
 print, in this order; `...` stands for any text. A block under `<!-- file: NAME -->` is a file that
 these commands use.
-A block of Python is run, unless it uses names it does not define.
+A block of Python is run, unless it uses names it does not define, or is marked `needs`.
 test_documented_commands.py parses the commands of all pages.
 """
 
 import ast
 import builtins
+import json
 import os
 import re
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
+NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 GUIDES = [page for page in PAGES if page.parent.name == "howto" or page.stem == "tutorial"]
 MAX_COLUMNS = 80  # of a command, so that pages need no sideways scrolling
 ONE_OPTION = re.compile(r" +--[\w.]+='[^']*'(?: \\)?$")  # which cannot be wrapped
@@ -48,8 +50,8 @@ def test_every_command_of_a_guide_is_marked(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_python_in_the_pages_runs(page: Path) -> None:
-    for _, language, text in blocks(page):
-        if language != "python":
+    for mark, language, text in blocks(page):
+        if language != "python" or mark.startswith("needs: "):
             continue
         tree = ast.parse(text)
         names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
@@ -69,13 +71,37 @@ def test_the_example_of_an_experiment_is_its_file() -> None:
 
 
 def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
-    pytest.importorskip("myst_parser", reason="the [docs] extra is not installed")
+    pytest.importorskip("myst_nb", reason="the [docs] extra is not installed")
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
+    command += ["-D", "nb_execution_mode=off"]  # a slow test runs the notebooks
     ended = subprocess.run(
         [*command, ROOT / "docs", tmp_path], capture_output=True, text=True, cwd=ROOT
     )
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "reference.html").stat().st_size > 50_000
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_committed_without_outputs(path: Path) -> None:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run all cells, and find the ROC curves and the tables among the outputs."""
+    nbclient = pytest.importorskip("nbclient", reason="the [docs] extra is not installed")
+    nbformat = pytest.importorskip("nbformat", reason="the [docs] extra is not installed")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    notebook = nbformat.read(path, as_version=4)
+    resources = {"metadata": {"path": tmp_path}}
+    nbclient.NotebookClient(notebook, timeout=900, resources=resources).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    kinds = {kind for output in outputs for kind in output.get("data", ())}
+    assert {"image/svg+xml", "text/html"} <= kinds
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.stem)

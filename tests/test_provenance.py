@@ -19,7 +19,7 @@ from mtl_jax.experiments import provenance, splits, train_runs
 from mtl_jax.experiments.hand_crafted import conventional_scores
 from mtl_jax.experiments.run_lists import independent_test_runs
 from mtl_jax.experiments.runner import run_study, show_plan
-from mtl_jax.training import software
+from mtl_jax.training import malloc, software
 from mtl_jax.types import InputError
 
 JOBS = ("mttl", "paper", "transfer")
@@ -111,7 +111,7 @@ def rejection_message(
     flags |= {"dry_run": False, "accept_versions": False}
     monkeypatch.setattr(main, "FLAGS", SimpleNamespace(**flags))
     monkeypatch.setattr(main.signals, "install_handlers", lambda: None)
-    monkeypatch.setattr(main.malloc, "keep_freed_memory", lambda: None)
+    monkeypatch.setattr(malloc, "keep_freed_memory", lambda: None)
     capsys.readouterr()
     with pytest.raises(SystemExit) as exit_info:
         main.main([])

@@ -28,8 +28,12 @@ class Reference(NamedTuple):
 
     Attributes
     ----------
-    task, case_id, lesion_id
-        Collection and ids, (n,) str.
+    task
+        Collection, (n,) str.
+    case_id
+        Ids of the cases, (n,) str.
+    lesion_id
+        Ids of the lesions, (n,) str.
     label
         1 for malignant, 0 for benign, (n,) int32.
     score

@@ -15,6 +15,7 @@ from mtl_jax.experiments import scores as score_tables
 from mtl_jax.experiments.analyses import run_analyses
 from mtl_jax.experiments.evaluation import EvaluationRules
 from mtl_jax.experiments.hand_crafted import conventional_scores
+from mtl_jax.experiments.predictions import write_predictions
 from mtl_jax.experiments.primary_comparison import Primary, resolve_primary
 from mtl_jax.experiments.provenance import Provenance, reject_mixed, summarize_provenance
 from mtl_jax.experiments.results import select, summarize
@@ -60,7 +61,7 @@ def _evaluate(
     finished: Mapping[str, Sequence[Run]],
     primary: Primary,
 ) -> dict[str, Any]:
-    """Write the results and the analyses of the finished runs of each stage."""
+    """Write the predictions, results and analyses of the finished runs of each stage."""
     runs = _unique_runs(finished)
     records = {
         run.id: json.loads((folder / "runs" / run.id / "run.json").read_text(encoding="utf-8"))
@@ -72,10 +73,11 @@ def _evaluate(
     provenance = {run.id: records[run.id]["provenance"] for run in last_runs}
     conventional = _conventional_scores(c, folder, inputs, last_runs, provenance)
     networks = _describe_networks(inputs, runs)
+    tables = score_tables.read_runs(runs, folder)
     results = summarize(
         c.study,
         finished,
-        score_tables.read_runs(runs, folder),
+        tables,
         records,
         inputs.collections,
         inputs.split,
@@ -97,6 +99,7 @@ def _evaluate(
         },
         "provenance": summarize_provenance(records.values()),
     }
+    write_predictions(folder, finished, tables)
     workdir.write_json(folder / "results.json", results)
     if c.analysis.enabled and last_runs:
         run_analyses(

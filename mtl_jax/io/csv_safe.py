@@ -33,10 +33,13 @@ def escape_row(row: Iterable[Any]) -> list[Any]:
 
 def format_csv(header: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
     """Return a table as CSV text with Unix line endings."""
+    return format_rows([header]) + format_rows(rows)
+
+
+def format_rows(rows: Iterable[Iterable[Any]]) -> str:
+    """Return rows of a table as CSV text with Unix line endings."""
     text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(header)
-    table.writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
@@ -24,6 +25,28 @@ def install_handlers() -> None:
     """Handle SIGTERM and SIGINT: raise Stopped at once, or at the end of a `defer` block."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _handle)
+
+
+@contextlib.contextmanager
+def handle_interrupt() -> Iterator[None]:
+    """Handle SIGINT in the block as `install_handlers` does, but raise KeyboardInterrupt.
+
+    Afterwards the caller's handler is back. Only the main thread can change handlers: in another
+    one, the block runs without.
+    """
+    global _signal
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, _handle)
+    try:
+        yield
+    except Stopped as stopped:
+        raise KeyboardInterrupt(f"{stopped}; call again to resume") from stopped
+    finally:
+        _signal = None
+        # None: a handler that was not installed from Python
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
 @contextlib.contextmanager
