@@ -134,7 +134,8 @@ class DurationEstimate:
         """Begin the next group."""
         self._group = self._pending.pop(0)
         self._group_begin = self._last_time = self._clock()
-        self._completed, self._first, self._prepared = None, None, 0.0
+        self._completed, self._first, self._prepared = None, 0, 0.0
+        self._is_assumed = bool(self._step_speed)  # that of earlier groups, for now
         self.timed_steps, self._timed_seconds = 0, 0.0
 
     def complete_steps(self, completed: int) -> None:
@@ -159,7 +160,8 @@ class DurationEstimate:
             if self._completed % group.epoch_steps or steps >= group.epoch_steps:
                 self.timed_steps += steps
                 self._timed_seconds += now - self._last_time
-                self._step_speed = self.seconds_per_step() / group.step_operations
+                if self.timed_steps >= MIN_STEPS or not self._is_assumed:
+                    self._step_speed = self.seconds_per_step() / group.step_operations
         self._completed, self._last_time = completed, now
 
     def finish_group(self) -> None:
@@ -167,14 +169,13 @@ class DurationEstimate:
         group, now = self._group, self._clock()
         if group is None:
             return
-        first = self._first or 0
-        steps = group.cost.steps - first
+        steps = (self._completed or self._first) - self._first
         if not self.timed_steps and steps:  # too few to time: everything counts as training
             self._step_speed = (now - self._group_begin) / (steps * group.step_operations)
         elif self.timed_steps:
             seconds = now - self._group_begin - self._prepared
             seconds -= max(0, steps - 1) * self.seconds_per_step()
-            self._other_speed = max(0.0, seconds) / group.other_operations(first)
+            self._other_speed = max(0.0, seconds) / group.other_operations(self._first)
         self._group = None
 
     def is_measured(self) -> bool:
