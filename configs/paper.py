@@ -27,6 +27,9 @@ def get_config(preset: str = "paper") -> ConfigDict:
         c.splits.initializations = 1
         c.depth.initializations = 1
         c.train.epochs = 3
+        c.network = "C1"  # used by no stage
+        c.train.batch_size = 32  # docs/results.md has the results of these settings
+        c.train.learning_rate, c.train.final_learning_rate = 0.008, 0.0008
         c.train.match_steps = True
         c.data.phantom.cases = 100
     return c

@@ -35,7 +35,10 @@ def define_flags(values: flags.FlagValues) -> None:
         "workdir", None, "Folder of the results; created if missing", flag_values=values
     )
     flags.DEFINE_bool(
-        "dry_run", False, "Print the plan and its cost, without training", flag_values=values
+        "dry_run",
+        False,
+        "Print the plan, its cost and its estimated duration, without training",
+        flag_values=values,
     )
     flags.DEFINE_bool(
         "accept_versions",

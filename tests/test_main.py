@@ -50,12 +50,27 @@ def read_results(workdir: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+def uninterrupted_job(
+    tmp_path_factory: pytest.TempPathFactory, cache: Path
+) -> tuple[Path, subprocess.CompletedProcess]:
     workdir = tmp_path_factory.mktemp("uninterrupted")
     process = run(command(workdir, cache))
     assert process.returncode == 0, process.stderr
-    assert "report:" in process.stdout
-    return workdir
+    return workdir, process
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(uninterrupted_job: tuple[Path, subprocess.CompletedProcess]) -> Path:
+    return uninterrupted_job[0]
+
+
+def test_log_of_a_job_has_lines_and_no_control_characters(
+    uninterrupted_job: tuple[Path, subprocess.CompletedProcess],
+) -> None:
+    _, process = uninterrupted_job
+    assert not set("\r\x1b") & set(process.stdout + process.stderr)
+    for line in ("estimated duration: ", "finished: sttl-C1-C5-test-seed0 (100% ", "report: "):
+        assert f"\n{line}" in process.stdout
 
 
 def test_work_folder_contains_the_documented_files(uninterrupted: Path) -> None:
@@ -236,8 +251,7 @@ def test_damaged_checkpoint_is_reported_and_retrained(
         if path.is_file() and path.stat().st_size > 100_000:
             path.write_bytes(path.read_bytes()[:1000])
     process = run(command(workdir, cache))
-    # In a log, the message may follow a progress bar on the same line.
-    lines = re.findall("mtl_jax: .*", process.stderr)
+    lines = [line for line in process.stderr.splitlines() if line.startswith("mtl_jax: ")]
     assert process.returncode == 0 and len(lines) == 1
     assert "checkpoint/4: damaged, state/" in lines[0]
     assert read_results(workdir) == read_results(uninterrupted)

@@ -181,10 +181,10 @@ def test_replicas_of_several_folds_are_ragged(
     c.replicas = 2
     c.train.match_steps = False
     layouts = []
-    monkeypatch.setattr(executors, "train_and_score", lambda *args: layouts.append(args[-1]))
+    monkeypatch.setattr(executors, "train_and_score", lambda *args, **_: layouts.append(args[-1]))
     for runs in (seeds, folds):
         inputs = StudyInputs({}, None, {"mttl": Weights({}, {})}, [])
-        executors.run_locally(runs, tmp_path, inputs, c, lambda run: None)
+        executors.run_locally(runs, tmp_path, inputs, c, executors.Callbacks())
     assert layouts == [Replicas(1, 2), Replicas(1, 2, ragged=True)]
 
 

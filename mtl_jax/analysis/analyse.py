@@ -3,6 +3,7 @@
 Each result is one file, written atomically; existing files are kept.
 """
 
+import sys
 from collections.abc import Callable, Mapping
 from itertools import combinations
 from pathlib import Path
@@ -23,6 +24,7 @@ from mtl_jax.analysis import (
 from mtl_jax.analysis.choose_rois import ChosenRois
 from mtl_jax.analysis.gradients import integrated_gradients
 from mtl_jax.data.array_rows import Rows
+from mtl_jax.io.progress import write_line
 from mtl_jax.models.base import Network, output_shapes
 from mtl_jax.training.dataset import Dataset, make_dataset, pixel_statistics
 from mtl_jax.types import ROI_PIXELS, Params, RoiSet
@@ -82,7 +84,7 @@ def analyse(
         paths += [maps_path] if settings.show_rois else []
         if all(path.exists() for path in paths):
             continue
-        print(f"analysis of {approach}", flush=True)
+        write_line(f"analysis of {approach}", sys.stdout)
         trained = load()
         layers_path = folder / f"layers-{approach}.csv"
         if not layers_path.exists():

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from mtl_jax.data.near_duplicates import pixel_digest
 from mtl_jax.data.parallel import ordered_map
@@ -26,6 +25,7 @@ from mtl_jax.imaging.stored_image import StoredImage
 from mtl_jax.imaging.table_vs_header import compare
 from mtl_jax.imaging.value_checks import check_pixel_um, check_values
 from mtl_jax.io import atomic
+from mtl_jax.io.progress import Bar
 from mtl_jax.types import ROI_PIXELS, InputError, LesionView, Note
 
 # Increase it when a rule of docs/facts.md changes: cached ROIs and shards are then made again.
@@ -103,8 +103,7 @@ def extract_all(jobs: Sequence[ImageJob], workers: int, label: str) -> list[Imag
     Each of the `workers` processes reads one image at a time, so memory does not grow with the
     number of images. Raises InputError if a process is killed, for example for lack of memory.
     """
-    bar = tqdm(total=len(jobs), desc=label, unit="image", disable=None)
-    with bar, ordered_map(min(workers, len(jobs))) as run_ordered:
+    with Bar(label, len(jobs), "image") as bar, ordered_map(min(workers, len(jobs))) as run_ordered:
         results = []
         try:
             for result in run_ordered(_extract_without_pixels, jobs):

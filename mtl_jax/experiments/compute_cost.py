@@ -23,13 +23,21 @@ from mtl_jax.types import ROI_PIXELS, RoiSet, Run
 # Activations and their gradients, per operation of a forward pass: AlexNet has 4 MB of activations
 # for 0.45e9 operations; VGG16 and ResNet-18 have fewer bytes per operation.
 BYTES_PER_OPERATION = 0.009
+STEP_PASSES = 3.0  # a training step costs as much as so many forward passes of the trained layers
 
 
 class Cost(NamedTuple):
-    """Number of training steps, and of floating-point operations of training and scoring."""
+    """Number of training steps, and of floating-point operations of what a run computes."""
 
-    steps: int
-    operations: float
+    steps: int = 0
+    training: float = 0.0
+    frozen: float = 0.0  # the activations of the frozen layers, before the training
+    validation: float = 0.0  # during the training
+    scoring: float = 0.0  # after it
+
+    @property
+    def operations(self) -> float:
+        return sum(self[1:])
 
 
 def n_epochs(
@@ -61,34 +69,43 @@ def run_cost(
 ) -> Cost:
     """Return the cost of a run, by the number of forward passes of ROIs in all orientations.
 
-    A training step costs three passes of the trained layers (its backward pass costs two). Each
+    A training step costs STEP_PASSES of the trained layers (its backward pass costs two). Each
     validation costs one pass of the trained layers, and scoring one of all layers. The frozen
     layers are computed once.
     """
     training_rows, scored_rows = run_rows(run, collections, split)
     epochs = n_epochs(run, collections, split, train_config)
-    frozen = set(frozen_layers(run.network))
-    layers = layer_operations(backbone)
-    every_layer = sum(layers.values())
-    trained_layers = sum(value for name, value in layers.items() if name not in frozen)
+    trained = _trained_operations(run.network, backbone)
+    frozen = sum(layer_operations(backbone).values()) - trained
     training_images = _count_rows(training_rows) * orientations.COUNT
     scored_images = _count_rows(scored_rows) * orientations.COUNT
     interval = 0 if run.fold is None else train_config.validation_epochs
     n_validations = -(-epochs // interval) if interval else 0
     return Cost(
         epochs * steps_per_epoch(_count_rows(training_rows), train_config.batch_size),
-        3.0 * epochs * training_images * trained_layers
-        + training_images * (every_layer - trained_layers)
-        + (training_images + scored_images) * every_layer
-        + n_validations * scored_images * trained_layers,
+        STEP_PASSES * epochs * training_images * trained,
+        training_images * frozen,
+        n_validations * scored_images * trained,
+        (training_images + scored_images) * trained + scored_images * frozen,
     )
+
+
+def step_operations(run: Run, batch_size: int, backbone: str) -> float:
+    """Return the operations of a training step of a run."""
+    return STEP_PASSES * batch_size * _trained_operations(run.network, backbone)
+
+
+def _trained_operations(network: str, backbone: str) -> float:
+    """Return the operations of the layers that are not frozen, in a forward pass of one ROI."""
+    frozen = frozen_layers(network)
+    return sum(n for name, n in layer_operations(backbone).items() if name not in frozen)
 
 
 def total_cost(runs: Sequence[Run], c: ConfigDict, inputs: StudyInputs) -> Cost:
     """Return the cost of all `runs`."""
     collections, split = inputs.collections, inputs.split
     costs = [run_cost(run, collections, split, c.train, inputs.backbone(run)) for run in runs]
-    return Cost(sum(cost.steps for cost in costs), sum(cost.operations for cost in costs))
+    return Cost(*map(sum, zip(*costs, strict=True)))
 
 
 def training_bytes(backbone: str, network: str, train: ConfigDict) -> tuple[float, float]:

@@ -1,10 +1,8 @@
-"""Print the inputs, the plan and the progress of a study."""
+"""Print the inputs and the plan of a study."""
 
-import sys
 from collections.abc import Mapping, Sequence
 
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from mtl_jax import patient_notes
 from mtl_jax.config import ALEXNET, BUILTIN_WEIGHTS, approach_network
@@ -69,26 +67,17 @@ def print_plan(
     n_runs: int,
     missing: Sequence[Run],
     remaining: Cost,
-    rate: float | None,
 ) -> None:
-    """Print the runs and cost of each stage, and the `remaining` cost of the `missing` runs.
-
-    `rate` is the speed of this device in operations per second; None: print no duration.
-    """
+    """Print the runs and cost of each stage, and the `remaining` cost of the `missing` runs."""
     for stage, (runs, cost) in stages.items():
         networks = ", ".join(dict.fromkeys(run.network for run in runs))
         approaches = ", ".join(dict.fromkeys(run.approach for run in runs))
         print(f"{stage}: {len(runs)} runs ({approaches}; {networks}), {cost.steps:,} steps")
     print(
         f"to do: {len(missing)} of {n_runs} runs, {remaining.steps:,} steps, "
-        f"{remaining.operations:.1e} operations"
+        f"{remaining.operations:.1e} operations",
+        flush=True,
     )
-    if rate:
-        print(
-            f"duration: at least {format_duration(remaining.operations / rate)}, at "
-            f"{rate / 1e9:.0f} billion operations per second (matrix products on this device)"
-        )
-    print(end="", flush=True)
 
 
 def print_randomly_frozen(runs: Sequence[Run], weights: Mapping[str, Weights]) -> None:
@@ -108,36 +97,3 @@ def print_randomly_frozen(runs: Sequence[Run], weights: Mapping[str, Weights]) -
                 "have these layers",
                 flush=True,
             )
-
-
-def progress_bar() -> tqdm:
-    """Return the progress bar of the study, in operations. Each run has its own bar below it."""
-    return tqdm(
-        desc="study",
-        bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}<{remaining}",
-        total=1.0,
-        dynamic_ncols=True,
-        mininterval=0.1 if sys.stderr.isatty() else 30,
-    )
-
-
-def update_progress(bar: tqdm, finished: float, total: float) -> None:
-    """Set the finished and the total operations; those of earlier jobs do not count as speed."""
-    bar.initial += finished - bar.n
-    bar.n, bar.total = finished, total
-
-
-def print_line(bar: tqdm, line: str) -> None:
-    """Print a line above the progress bars, or to standard output if it is a log file."""
-    if sys.stderr.isatty():
-        bar.write(line)
-    else:
-        print(line, flush=True)
-
-
-def format_duration(seconds: float) -> str:
-    """Return a duration in its largest unit of at least two: 2.5 hours."""
-    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} seconds"

@@ -1,9 +1,9 @@
 """Train the missing runs of a stage, in this process or on a Ray cluster."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from ml_collections import ConfigDict
@@ -14,11 +14,21 @@ from mtl_jax.experiments.study_inputs import StudyInputs
 from mtl_jax.experiments.train_runs import train_and_score
 from mtl_jax.training import multihost
 from mtl_jax.training.optimizer import frozen_layers
-from mtl_jax.training.replicas import make_replicas, max_datasets, max_runs
+from mtl_jax.training.replicas import Replicas, make_replicas, max_datasets, max_runs
 from mtl_jax.types import Run
 
-OnFinished = Callable[[Run], None]
-Executor = Callable[[Sequence[Run], Path, StudyInputs, ConfigDict, OnFinished], None]
+
+class Callbacks(NamedTuple):
+    """What an executor calls while it trains; on a Ray cluster `on_finished` alone."""
+
+    on_start: Callable[[], object] = lambda: None  # the next of `plan_groups` begins
+    on_phase: Callable[[str], object] = lambda phase: None
+    on_steps: Callable[[int], object] = lambda completed: None  # steps of the group
+    on_finished: Callable[[Run], object] = lambda run: None
+
+
+Group = tuple[list[Run], Replicas | None]
+Executor = Callable[[Sequence[Run], Path, StudyInputs, ConfigDict, Callbacks], None]
 
 
 def is_finished(run: Run, folder: Path) -> bool:
@@ -31,25 +41,46 @@ def missing_runs(runs: Sequence[Run], folder: Path) -> list[Run]:
 
 
 def run_locally(
-    runs: Sequence[Run], folder: Path, inputs: StudyInputs, c: ConfigDict, on_finished: OnFinished
+    runs: Sequence[Run], folder: Path, inputs: StudyInputs, c: ConfigDict, callbacks: Callbacks
 ) -> None:
     """Train the missing runs in this process, one after another or together as replicas.
 
-    Several processes train each run together; process 0 decides which runs are missing. Groups are
-    formed from all runs, finished or not, so that a resumed study has the same replicas.
+    Several processes train each run together; process 0 decides which runs are missing.
     """
     missing_ids = set(multihost.from_primary(lambda: [r.id for r in missing_runs(runs, folder)]))
+    for trained, replicas in plan_groups(runs, missing_ids, inputs, c):
+        callbacks.on_start()
+        train_and_score(
+            trained,
+            [folder / "runs" / run.id for run in trained],
+            *inputs.run_inputs,
+            c,
+            replicas,
+            on_phase=callbacks.on_phase,
+            on_steps=callbacks.on_steps,
+        )
+        for run in trained:
+            callbacks.on_finished(run)
+
+
+def plan_groups(
+    runs: Sequence[Run], missing_ids: Set[str], inputs: StudyInputs, c: ConfigDict
+) -> list[Group]:
+    """Return the missing runs in the groups in which `run_locally` trains them, in order.
+
+    Groups are formed from all `runs`, finished or not, so that a resumed study has the same
+    replicas.
+    """
+    groups: list[Group] = []
     for group in group_runs(runs, inputs, c):
         ragged = len(set(map(subset_key, group))) > 1
         replicas = (
             make_replicas(len(group), c.devices, ragged) if jax.process_count() == 1 else None
         )
         missing = [run for run in group if run.id in missing_ids]
-        for trained in [missing] if replicas and missing else [[run] for run in missing]:
-            folders = [folder / "runs" / run.id for run in trained]
-            train_and_score(trained, folders, *inputs.run_inputs, c, replicas)
-            for run in trained:
-                on_finished(run)
+        together = [missing] if replicas and missing else [[run] for run in missing]
+        groups += [(trained, replicas) for trained in together]
+    return groups
 
 
 def group_runs(runs: Sequence[Run], inputs: StudyInputs, c: ConfigDict) -> list[list[Run]]:
@@ -109,12 +140,12 @@ def _max_group_size(run: Run, inputs: StudyInputs, c: ConfigDict) -> tuple[int, 
 
 
 def run_on_ray(
-    runs: Sequence[Run], folder: Path, inputs: StudyInputs, c: ConfigDict, on_finished: OnFinished
+    runs: Sequence[Run], folder: Path, inputs: StudyInputs, c: ConfigDict, callbacks: Callbacks
 ) -> None:
     """Train each missing run as a task of a Ray cluster, whose workers prepare their inputs."""
     from mtl_jax.experiments import ray_cluster
 
-    ray_cluster.run_all(missing_runs(runs, folder), folder, c, on_finished)
+    ray_cluster.run_all(missing_runs(runs, folder), folder, c, callbacks.on_finished)
 
 
 EXECUTORS: dict[str, Executor] = {"local": run_locally, "ray": run_on_ray}

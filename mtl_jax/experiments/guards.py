@@ -98,7 +98,7 @@ def run_missing(
     inputs: StudyInputs,
     job: Provenance,
     c: ConfigDict,
-    on_finished: executors.OnFinished,
+    callbacks: executors.Callbacks,
 ) -> None:
     """Train those of `runs` that are missing in `folder`.
 
@@ -107,5 +107,5 @@ def run_missing(
     """
     multihost.on_primary(lambda: provenance.reject_mixed(runs, folder, job, c))
     environment.reject_settings()
-    executors.EXECUTORS[c.executor](runs, folder, inputs, c, on_finished)
+    executors.EXECUTORS[c.executor](runs, folder, inputs, c, callbacks)
     multihost.on_primary(lambda: provenance.reject_mixed(runs, folder, job, c))

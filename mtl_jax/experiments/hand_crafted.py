@@ -1,5 +1,6 @@
 """Score the ROIs of a stage by conventional CAD (hand-crafted features and classifiers)."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from mtl_jax.experiments import scores as score_tables
 from mtl_jax.experiments import splits
 from mtl_jax.experiments.provenance import digest
 from mtl_jax.experiments.scores import Scores
+from mtl_jax.io.progress import write_line
 from mtl_jax.types import RoiSet, Run
 
 
@@ -34,7 +36,9 @@ def conventional_scores(
     write_results.delete_stale(folder, digest([provenance, seed]))
     paths = {name: folder / f"{name}.csv" for name in hand_crafted.CLASSIFIERS}
     if not all(path.exists() for path in paths.values()):
-        print("conventional CAD: computing hand-crafted features of the target's ROIs", flush=True)
+        write_line(
+            "conventional CAD: computing hand-crafted features of the target's ROIs", sys.stdout
+        )
         rois = collections[target]
         features, _ = hand_crafted.feature_table(
             roi for chunk in iter_chunks(Rows(rois.shards)) for roi in chunk

@@ -33,7 +33,7 @@ except ImportError as error:
 
 
 def run_all(
-    runs: Sequence[Run], folder: Path, c: ConfigDict, on_finished: Callable[[Run], None]
+    runs: Sequence[Run], folder: Path, c: ConfigDict, on_finished: Callable[[Run], object]
 ) -> None:
     """Train all runs on the cluster and call `on_finished` after each.
 

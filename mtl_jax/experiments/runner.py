@@ -1,16 +1,16 @@
 """Run a study: prepare its inputs, train the missing runs of each stage and write the results."""
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from mtl_jax.analysis import choose_rois
 from mtl_jax.config import STAGES, default
-from mtl_jax.experiments import compute_cost, console, executors, guards, stages
+from mtl_jax.experiments import compute_cost, console, duration, executors, guards, stages
 from mtl_jax.experiments import scores as score_tables
 from mtl_jax.experiments.analyses import run_analyses
 from mtl_jax.experiments.evaluation import EvaluationRules
@@ -22,6 +22,8 @@ from mtl_jax.experiments.results import select, summarize
 from mtl_jax.experiments.scores import Scores
 from mtl_jax.experiments.stage_tables import auc_rows
 from mtl_jax.experiments.study_inputs import StudyInputs, prepare_inputs
+from mtl_jax.experiments.study_progress import StudyProgress
+from mtl_jax.experiments.time_steps import estimate_by_zeros
 from mtl_jax.io import workdir
 from mtl_jax.models import registry
 from mtl_jax.training import multihost
@@ -34,14 +36,19 @@ def run_study(c: ConfigDict, folder: Path) -> dict[str, Any] | None:
     Finished runs are not trained again. docs/architecture.md, section 4, lists the files of the
     folder. Returns None in processes other than process 0.
     """
+    begin = time.monotonic()
     with guards.locked_workdir(folder, c):
         inputs = multihost.primary_first(lambda: prepare_inputs(c))
         choose_rois.find_rois(inputs.collections[c.data.target], c.analysis.roi_ids)
         primary = resolve_primary(c.statistics.primary, c.study, inputs.approaches, c.data.target)
         job = Provenance(*inputs.run_inputs, c)
         multihost.on_primary(lambda: _start_study(c, folder, inputs, job, primary))
-        finished = _run_stages(c, folder, inputs, job)
-        return multihost.on_primary(lambda: _evaluate(c, folder, inputs, finished, primary))
+        with StudyProgress(
+            begin, _evaluation_seconds(c, inputs), c.train.early_stopping.fraction > 0
+        ) as progress:
+            finished = _run_stages(c, folder, inputs, job, progress)
+            progress.phase("statistics and analyses")
+            return multihost.on_primary(lambda: _evaluate(c, folder, inputs, finished, primary))
 
 
 def _start_study(
@@ -51,7 +58,7 @@ def _start_study(
     planned = _unique_runs(_plan_stages(c, inputs, {}, stages.Choice(c.split, c.network)))
     reject_mixed(planned, folder, job, c)
     guards.record_study(folder, c, inputs, {"primary": primary.record()})
-    show_plan(c, folder, inputs)
+    _print_plan(c, folder, inputs)
 
 
 def _evaluate(
@@ -138,29 +145,45 @@ def _conventional_scores(
     )
 
 
-def show_plan(c: ConfigDict, folder: Path, inputs: StudyInputs | None = None) -> None:
-    """Print the plan and its cost, without training."""
+def show_plan(c: ConfigDict, folder: Path) -> None:
+    """Print the plan, its cost and its estimated duration, without training."""
     workdir.reject_other_config(folder, c.to_dict(), default().to_dict())
-    inputs = inputs or prepare_inputs(c, dry_run=True)
+    inputs = prepare_inputs(c, dry_run=True)
+    plan = _print_plan(c, folder, inputs)
+    if executors.missing_runs(_unique_runs(plan), folder):
+        work = _plan_work(plan, c, folder, inputs)
+        print(estimate_by_zeros(work, c, inputs, _evaluation_seconds(c, inputs)))
+
+
+def _print_plan(c: ConfigDict, folder: Path, inputs: StudyInputs) -> dict[str, list[Run]]:
+    """Print the inputs and the plan, and return the runs of every stage."""
     console.print_inputs(c, inputs)
     print(resolve_primary(c.statistics.primary, c.study, inputs.approaches, c.data.target))
     plan = _plan_stages(c, inputs, {}, stages.Choice(c.split, c.network))
     planned = _unique_runs(plan)
     guards.reject_unfit(planned, inputs, c)
     missing = executors.missing_runs(planned, folder)
-    rate = compute_cost.measure_speed() if c.executor == "local" and missing else None
     console.print_plan(
         {stage: (runs, compute_cost.total_cost(runs, c, inputs)) for stage, runs in plan.items()},
         len(planned),
         missing,
         compute_cost.total_cost(missing, c, inputs),
-        rate,
     )
     console.print_randomly_frozen(planned, inputs.weights)
+    return plan
+
+
+def _evaluation_seconds(c: ConfigDict, inputs: StudyInputs) -> float:
+    """Return the estimated duration of what follows the training."""
+    compares = stages.get(STAGES[c.study][-1]).compares_approaches
+    n_networks = sum(approach.tasks[0] == c.data.target for approach in inputs.approaches)
+    return duration.evaluation_seconds(
+        c.analysis, n_networks if compares else 0, len(inputs.collections)
+    )
 
 
 def _run_stages(
-    c: ConfigDict, folder: Path, inputs: StudyInputs, job: Provenance
+    c: ConfigDict, folder: Path, inputs: StudyInputs, job: Provenance, progress: StudyProgress
 ) -> dict[str, list[Run]]:
     """Train the missing runs of each stage, and return the runs by stage.
 
@@ -168,22 +191,37 @@ def _run_stages(
     """
     choice = stages.Choice(c.split, c.network)
     finished: dict[str, list[Run]] = {}
-    with console.progress_bar() as bar:
-
-        def on_finished(run: Run) -> None:
-            bar.update(compute_cost.total_cost([run], c, inputs).operations)
-            console.print_line(bar, f"finished: {run.id} ({bar.n / bar.total:.0%} of the study)")
-
-        for stage in STAGES[c.study]:
-            plan = _plan_stages(c, inputs, finished, choice)
-            _print_stage(stage, plan, c, folder, inputs, bar)
-            guards.run_missing(plan[stage], folder, inputs, job, c, on_finished)
-            finished[stage] = plan[stage]
-            selection = multihost.from_primary(lambda: _make_selection(c, folder, finished))
-            choice = choice.update(selection)
-            for name, rule in selection.items():
-                console.print_line(bar, f"{name}: {rule['chosen']}, {rule['rule']}")
+    for stage in STAGES[c.study]:
+        plan = _plan_stages(c, inputs, finished, choice)
+        _print_stage(stage, plan, c, folder, inputs, progress)
+        guards.run_missing(
+            plan[stage], folder, inputs, job, c, _callbacks(progress, c, folder, inputs)
+        )
+        finished[stage] = plan[stage]
+        selection = multihost.from_primary(lambda: _make_selection(c, folder, finished))
+        choice = choice.update(selection)
+        for name, rule in selection.items():
+            progress.print(f"{name}: {rule['chosen']}, {rule['rule']}")
     return finished
+
+
+def _callbacks(
+    progress: StudyProgress, c: ConfigDict, folder: Path, inputs: StudyInputs
+) -> executors.Callbacks:
+    """Return what an executor calls to show the progress of the study."""
+
+    def on_finished(run: Run) -> None:
+        cost = compute_cost.total_cost([run], c, inputs)
+        if c.executor == "local":
+            progress.finish_run(run, cost)
+        else:
+            path = folder / "runs" / run.id / "timing.json"
+            timing = json.loads(path.read_text(encoding="utf-8"))
+            progress.finish_remote_run(run, cost, timing["seconds"])
+
+    return executors.Callbacks(
+        progress.start_group, progress.phase, progress.complete_steps, on_finished
+    )
 
 
 def _print_stage(
@@ -192,16 +230,33 @@ def _print_stage(
     c: ConfigDict,
     folder: Path,
     inputs: StudyInputs,
-    bar: tqdm,
+    progress: StudyProgress,
 ) -> None:
-    """Print how many runs of a stage are finished, and show the progress of the whole study."""
+    """Print how many runs of a stage are finished, and plan the rest of the study."""
     planned = _unique_runs(plan)
     finished = [run for run in planned if executors.is_finished(run, folder)]
-    operations = [compute_cost.total_cost(r, c, inputs).operations for r in (finished, planned)]
-    console.update_progress(bar, *operations)
+    costs = [compute_cost.total_cost(runs, c, inputs) for runs in (finished, planned)]
+    progress.plan(*costs, _plan_work(plan, c, folder, inputs))
     n_runs = len(plan[stage])
     n_finished = n_runs - len(executors.missing_runs(plan[stage], folder))
-    console.print_line(bar, f"{stage}: {n_finished} of {n_runs} runs already finished")
+    progress.print(f"{stage}: {n_finished} of {n_runs} runs already finished")
+
+
+def _plan_work(
+    plan: Mapping[str, Sequence[Run]], c: ConfigDict, folder: Path, inputs: StudyInputs
+) -> list[duration.Work]:
+    """Return what each group of missing runs computes; none if a cluster trains them."""
+    if c.executor != "local":
+        return []
+    runs = _unique_runs(plan)
+    missing_ids = [run.id for run in executors.missing_runs(runs, folder)]
+    missing = set(multihost.from_primary(lambda: missing_ids))
+    work = []
+    for runs in plan.values():
+        groups = executors.plan_groups(runs, missing, inputs, c)
+        work += [duration.group_work(*group, c, inputs, folder) for group in groups]
+        missing -= {run.id for run in runs}
+    return work
 
 
 def _make_selection(

@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,6 +66,9 @@ def train_and_score(
     weights: Mapping[str, Weights],
     c: ConfigDict,
     replicas: Replicas | None = None,
+    *,
+    on_phase: Callable[[str], object] = lambda phase: None,
+    on_steps: Callable[[int], object] = lambda completed: None,
 ) -> None:
     """Train and score one run, or several that train together in `replicas`.
 
@@ -73,15 +76,19 @@ def train_and_score(
     fold or subset of the cases. The folder of each run then has run.json, history.jsonl,
     timing.json, scores.csv and, if its weights are kept, checkpoint/. scores.csv is written last: a
     run that has it is finished. All processes train; process 0 alone scores and writes.
+
+    `on_phase` is called with the name of what is done next, `on_steps` as in `fit`.
     """
     begin = time.monotonic()
+    on_phase("preparing and compiling")
     malloc.trim()  # memory of the previous runs
     if multihost.is_primary():
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
     setup = _prepare(runs, collections, split, weights, c)
     keep = [c.keep_weights == "all" or keeps_weights(run, c.study) for run in runs]
-    params = _train(runs, folders, setup, any(keep), replicas)
+    params = _train(runs, folders, setup, any(keep), replicas, on_steps)
+    on_phase("scoring")
     training_seconds = (time.monotonic() - begin) / len(runs)
     for run_values in zip(runs, folders, params, keep, strict=True):
         multihost.on_primary(partial(_score, setup, training_seconds, *run_values))
@@ -102,13 +109,8 @@ def _prepare(
     dataset, rois = run_data.training_dataset(subsets, collections, c.stream)
     if is_on_host(dataset):
         malloc.release_freed_memory()  # slower, but these ROIs do not fit in memory
-    network = registry.build(
-        pretrained.metadata["backbone"],
-        outputs=2 * (len(run.tasks) if run.heads == "per_task" else 1),
-        lrn=pretrained.metadata["lrn"],
-        dropout=c.model.dropout,
-    )
-    cached = frozen_layers(run.network) if c.feature_cache == "auto" else ()
+    network = build_network(run, pretrained, c)
+    cached = cached_layers(run, c)
     train_config = c.train.copy_and_resolve_references()
     train_config.epochs = n_epochs(run, collections, split, c.train)
     job = Provenance(collections, split, weights, c)
@@ -134,29 +136,57 @@ def _train(
     setup: _Setup,
     keep: bool,
     replicas: Replicas | None,
+    on_steps: Callable[[int], object],
 ) -> list[Params]:
     """Return the trained parameters of each run; with `keep`, the last checkpoints are saved."""
-    c, first_run = setup.config, runs[0]
+    c = setup.config
     validated = runs if c.train.validation_epochs and multihost.is_primary() else ()
     data = setup.subsets, setup.collections, setup.network, setup.cached, c.stream
     validators = make_validators(validated, *data)
     inner_losses = make_inner_losses(runs if c.train.early_stopping.fraction else (), *data)
-    training = Training(
-        setup.network,
-        frozen_layers(first_run.network),
-        dict(zip(first_run.tasks, _task_weights(first_run), strict=True)),
-        setup.train_config,
-        c.model.initialization,
-        c.devices,
-        Path(c.data.cache) / "frozen" if setup.cached else None,
-        keep,
-        replicas,
-    )
+    training = make_training(runs[0], setup.network, setup.train_config, c, keep, replicas)
     training_runs = [
         _training_run(run, folder, setup, validators.get(run), inner_losses.get(run))
         for run, folder in zip(runs, folders, strict=True)
     ]
-    return fit(training_runs, setup.dataset, training)
+    return fit(training_runs, setup.dataset, training, on_steps)
+
+
+def build_network(run: Run, weights: Weights, c: ConfigDict) -> Network:
+    """Return the network of a run."""
+    return registry.build(
+        weights.metadata["backbone"],
+        outputs=2 * (len(run.tasks) if run.heads == "per_task" else 1),
+        lrn=weights.metadata["lrn"],
+        dropout=c.model.dropout,
+    )
+
+
+def cached_layers(run: Run, c: ConfigDict) -> tuple[str, ...]:
+    """Return the layers of a run in the frozen-feature cache."""
+    return frozen_layers(run.network) if c.feature_cache == "auto" else ()
+
+
+def make_training(
+    run: Run,
+    network: Network,
+    train_config: ConfigDict,
+    c: ConfigDict,
+    keep: bool,
+    replicas: Replicas | None,
+) -> Training:
+    """Return the training of `run` and of those that train together with it."""
+    return Training(
+        network,
+        frozen_layers(run.network),
+        dict(zip(run.tasks, _task_weights(run), strict=True)),
+        train_config,
+        c.model.initialization,
+        c.devices,
+        Path(c.data.cache) / "frozen" if cached_layers(run, c) else None,
+        keep,
+        replicas,
+    )
 
 
 def _training_run(

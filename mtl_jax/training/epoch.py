@@ -78,9 +78,8 @@ def _scanned(step: Step, make_batch: MakeBatch, replicas: Replicas | None = None
         progress: ProgressCallback,
     ) -> tuple[TrainState, Metrics]:
         state, metrics = loop(state, source, order, key)
-        metrics = jax.device_get(metrics)
-        progress(order.rate.shape[-1])
-        return state, metrics
+        progress(order.rate.shape[-1])  # dispatched: the progress is shown without waiting
+        return state, jax.device_get(metrics)
 
     return epoch
 

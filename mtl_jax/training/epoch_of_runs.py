@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
+from mtl_jax.io.progress import write_line
 from mtl_jax.training import devices, objective, orientations
 from mtl_jax.training.dataset import BatchSource, epoch_order
 from mtl_jax.training.epoch import Epoch, EpochOrder
@@ -84,11 +84,11 @@ class EpochOfRuns:
             run.monitor.observe(epoch, record, params)
         if record["loss"] > HIGH_LOSS and not self._noted_high_loss:
             self._noted_high_loss = True
-            tqdm.write(
+            write_line(
                 f"mtl_jax: note: run {run.folder.name}: the loss has risen to {record['loss']:.3g}"
                 f" in epoch {epoch}, worse than chance: config.train.learning_rate"
                 f" ({train.learning_rate}) is too high",
-                file=sys.stderr,
+                sys.stderr,
             )
         return record
 

@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
-from tqdm import tqdm
 
 from mtl_jax.data.array_rows import Rows, iter_chunks
+from mtl_jax.io.progress import Bar
 from mtl_jax.models.base import Network
 from mtl_jax.training import devices, orientations, software
 from mtl_jax.training.dataset import Activations, BatchSource, Dataset, make_batch
@@ -162,13 +162,15 @@ def _compute_blocks(compute: ComputeLayers, params: Params, dataset: Dataset) ->
     """Yield all activations in blocks of one size; the last block begins early and repeats rows."""
     count = len(dataset.label)
     size = min(BATCH_ROIS, count)
-    for begin in tqdm(range(0, count, size), "frozen layers", leave=False, dynamic_ncols=True):
-        first = min(begin, count - size) * orientations.COUNT
-        indices = np.arange(first, first + size * orientations.COUNT)
-        if is_on_host(dataset):
-            yield first, compute(params, *select_rows(dataset, indices))
-        else:
-            yield first, compute(params, dataset, indices)
+    with Bar("frozen layers", count, "ROI") as bar:
+        for begin in range(0, count, size):
+            first = min(begin, count - size) * orientations.COUNT
+            indices = np.arange(first, first + size * orientations.COUNT)
+            if is_on_host(dataset):
+                yield first, compute(params, *select_rows(dataset, indices))
+            else:
+                yield first, compute(params, dataset, indices)
+            bar.update(min(size, count - begin))
 
 
 @functools.partial(jax.jit, donate_argnums=0)

@@ -1,6 +1,6 @@
 """Train one run, or several replicas, from the start or the latest checkpoint to the last epoch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
@@ -19,7 +19,12 @@ from mtl_jax.training.setup import Training, TrainingRun
 from mtl_jax.types import Params, TrainState
 
 
-def fit(runs: Sequence[TrainingRun], dataset: Dataset, training: Training) -> list[Params]:
+def fit(
+    runs: Sequence[TrainingRun],
+    dataset: Dataset,
+    training: Training,
+    on_steps: Callable[[int], object] = lambda completed: None,
+) -> list[Params]:
     """Train each of `runs` and return its parameters.
 
     Each run writes history.jsonl, one record per epoch, and checkpoint/ into its folder. A later
@@ -27,7 +32,8 @@ def fit(runs: Sequence[TrainingRun], dataset: Dataset, training: Training) -> li
     same device. On a signal to stop, the state is saved after the current epoch.
 
     Several runs train together, vmapped in `training.replicas`, and have the same frozen layers;
-    ragged replicas may differ in the number of ROIs and so of steps.
+    ragged replicas may differ in the number of ROIs and so of steps. `on_steps` is called with the
+    number of completed steps, as in `Loop`.
 
     Raises InputError if the loss or the update is not finite, a checkpoint is of another training
     run, or the disk cannot be written.
@@ -61,6 +67,7 @@ def fit(runs: Sequence[TrainingRun], dataset: Dataset, training: Training) -> li
         writers=t.writers,
         keep=training.keep,
         replicas=training.replicas,
+        on_steps=on_steps,
     )
     state = run_epochs(loop, state, begin)
     latest = [take_replica(state.params, training.replicas, n) for n in range(len(runs))]

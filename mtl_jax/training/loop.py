@@ -4,15 +4,13 @@ Fine-tuning and pretraining differ in what they do in an epoch, which they give 
 """
 
 import contextlib
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from tqdm import tqdm
-
 from mtl_jax.io import signals
+from mtl_jax.io.progress import Bar, Lines
 from mtl_jax.training import multihost
 from mtl_jax.training.checkpoint import Checkpoints
 from mtl_jax.training.replicas import Replicas, take_replica
@@ -86,6 +84,9 @@ class Loop:
     writers: tuple[str, ...] = ()  # of config.train.writers
     keep: bool = True  # save the state after the last epoch
     replicas: Replicas | None = None
+    # Called with the number of completed steps: at the start those of earlier jobs, then after
+    # each step, or where an accelerator computes an epoch at once, when it has been dispatched.
+    on_steps: Callable[[int], object] = lambda completed: None
 
     def has_stopped(self) -> bool:
         """Return whether all runs have stopped."""
@@ -128,15 +129,21 @@ def run_epochs(loop: Loop, state: TrainState, begin: int) -> TrainState:
     with contextlib.ExitStack() as stack:
         writers = [stack.enter_context(_open_writers(loop, run, begin)) for run in loop.runs]
         bar = stack.enter_context(_progress_bar(loop, begin))
+        loop.on_steps(begin * loop.steps)
+
+        def progress(steps: int) -> None:
+            bar.update(steps)
+            loop.on_steps(int(bar.completed))
+
         stopping = stack.enter_context(signals.defer(multihost.agreed_signal))
         while last < loop.epochs and not loop.has_stopped():
-            state, records = loop.run_epoch(state, last, bar.update)
+            state, records = loop.run_epoch(state, last, progress)
             last += 1
             for run, writer, record in zip(loop.runs, writers, records, strict=True):
                 if record:
                     writer.write(record)
                     run.on_epoch(record)
-                    bar.set_postfix(loss=f"{record['loss']:.4f}", refresh=False)
+                    bar.note(f"epoch {last} of {loop.epochs}, loss {record['loss']:.4f}")
             is_last = last == loop.epochs or loop.has_stopped()
             is_due = loop.keep if is_last else last % loop.checkpoint_epochs == 0
             stop = stopping()
@@ -157,14 +164,8 @@ def _open_writers(loop: Loop, run: LoopRun, begin: int) -> Writers:
     return open_writers(loop.writers, run.folder, begin)
 
 
-def _progress_bar(loop: Loop, begin: int) -> tqdm:
-    """Return a bar of the steps."""
-    name = loop.runs[0].folder.name
-    return tqdm(
-        total=loop.epochs * loop.steps,
-        initial=begin * loop.steps,
-        desc=name + (f" and {len(loop.runs) - 1} more" if len(loop.runs) > 1 else ""),
-        unit="step",
-        dynamic_ncols=True,
-        mininterval=0.1 if sys.stderr.isatty() else 30,  # seconds; fewer lines in a log file
-    )
+def _progress_bar(loop: Loop, begin: int) -> Bar:
+    """Return a bar of the steps; a log file has at most one line for an epoch."""
+    others = f" and {len(loop.runs) - 1} more" if len(loop.runs) > 1 else ""
+    label = loop.runs[0].folder.name + others
+    return Bar(label, loop.epochs * loop.steps, "step", begin * loop.steps, Lines.ON_NOTE)

@@ -6,9 +6,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tqdm import tqdm
-
 from mtl_jax.io import atomic
+from mtl_jax.io.progress import Bar
 from mtl_jax.types import InputError
 
 URL = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
@@ -72,7 +71,7 @@ def _resume(url: str, part: Path) -> None:
         length = int(response.headers.get("Content-Length") or 0)
         with (
             part.open("ab" if start else "wb") as file,
-            tqdm(total=start + length or None, initial=start, unit="B", unit_scale=True) as bar,
+            Bar(part.stem, start + length or None, "byte", start) as bar,
         ):
             while block := response.read(BLOCK_BYTES):
                 file.write(block)

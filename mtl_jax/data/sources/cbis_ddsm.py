@@ -11,8 +11,6 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
 
-from tqdm import tqdm
-
 from mtl_jax.data.image_notes import describe_notes
 from mtl_jax.data.sources import cbis_ddsm_files as files
 from mtl_jax.data.sources import cbis_ddsm_masks as masks
@@ -20,6 +18,7 @@ from mtl_jax.data.sources import cbis_ddsm_tables as tables
 from mtl_jax.data.sources.cbis_ddsm_tables import Row
 from mtl_jax.imaging.value_checks import check_pixel_um
 from mtl_jax.io import atomic
+from mtl_jax.io.progress import Bar
 from mtl_jax.types import Collection, InputError, LesionView
 
 CONFLICTS = ("leave_out", "malignant")
@@ -139,23 +138,26 @@ def _locate_lesions(
     cache_path = folder / f".cbis_ddsm-places-{LOCATOR_VERSION}.json"
     cache = _load_cache(cache_path)
     locations, n_new = [], 0
-    for row in tqdm(rows, desc="cbis_ddsm: masks", unit="lesion", disable=None):
-        film = series[row.image][0]
-        candidates = [file for uid in sorted({row.crop, row.mask}) for file in series.get(uid, [])]
-        key = _cache_key([film, *candidates])
-        if key not in cache:
-            try:
-                cache[key] = masks.locate_lesion(film, candidates)
-            except InputError as error:
-                reason = str(error)
-                for file in (film, *candidates):
-                    reason = reason.replace(f"{file}: ", f"{file.name}: ")
-                locations.append(masks.LesionLocation(None, reason))
-                continue
-            n_new += 1
-            if n_new % _SAVE_INTERVAL == 0:
-                _save_cache(cache_path, cache)
-        locations.append(cache[key])
+    with Bar("cbis_ddsm: masks", len(rows), "lesion") as bar:
+        for row in rows:
+            bar.update()
+            film = series[row.image][0]
+            uids = sorted({row.crop, row.mask})
+            candidates = [file for uid in uids for file in series.get(uid, [])]
+            key = _cache_key([film, *candidates])
+            if key not in cache:
+                try:
+                    cache[key] = masks.locate_lesion(film, candidates)
+                except InputError as error:
+                    reason = str(error)
+                    for file in (film, *candidates):
+                        reason = reason.replace(f"{file}: ", f"{file.name}: ")
+                    locations.append(masks.LesionLocation(None, reason))
+                    continue
+                n_new += 1
+                if n_new % _SAVE_INTERVAL == 0:
+                    _save_cache(cache_path, cache)
+            locations.append(cache[key])
     if n_new:
         _save_cache(cache_path, cache)
     return locations
