@@ -1,5 +1,6 @@
 """Read the table of a collection, CSV or XLSX, and find the folder that holds it."""
 
+import contextlib
 import math
 import warnings
 import zipfile
@@ -111,16 +112,23 @@ def _csv_lines(path: Path, columns: Sequence[str]) -> list[tuple[int, list[str]]
 
 
 def _workbook_lines(path: Path, sheet: str | None) -> list[tuple[int, list[str]]]:
+    with open_workbook(path, read_only=True, data_only=True) as book:
+        page = book[sheet] if sheet in book.sheetnames else book.worksheets[0]
+        # The dimensions that a sheet states may be wrong.
+        page.reset_dimensions()
+        return list(_text_rows(page.iter_rows(values_only=True)))
+
+
+@contextlib.contextmanager
+def open_workbook(path: Path, **options: bool) -> Iterator[openpyxl.Workbook]:
+    """Yield an XLSX file that openpyxl opens with `options`; any error names the file."""
     try:
         _reject_zip_bomb(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about styles and extensions, which hold no cell
-            book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
+            book = openpyxl.load_workbook(path, keep_links=False, **options)
             try:
-                page = book[sheet] if sheet in book.sheetnames else book.worksheets[0]
-                # The dimensions that a sheet states may be wrong.
-                page.reset_dimensions()
-                return list(_text_rows(page.iter_rows(values_only=True)))
+                yield book
             finally:
                 book.close()
     except InputError as error:
