@@ -54,7 +54,7 @@ class TableErrors:
         short = self.messages()
         if len(short) == 1:
             raise InputError(short[0])
-        raise InputError(f"{self._table}: {len(messages)} errors: {join_errors(short)}")
+        raise InputError(f"{self._table}: {len(short)} errors: {join_errors(short)}")
 
 
 class RowErrors:

@@ -32,9 +32,10 @@ def read_csv(
     Rows without any text are left out, and no cell is interpreted: '007' and 'NA' stay as they are.
     If `known` names columns, the delimiter is the one of `DELIMITERS` that separates most of them,
     and the caller checks the header for repeated names; otherwise it is the comma, and no name may
-    be repeated. The first of `encodings` that fits is used (`find_encoding`). `strip` removes blanks around cells and
-    column names. `uneven` receives line and cells of each row with more or fewer cells than the
-    header, which is invalid without it. `limits` are the largest number of rows and of columns.
+    be repeated. The first of `encodings` that fits is used (`find_encoding`). `strip` removes
+    blanks around cells and column names. `uneven` receives line and cells of each row with more or
+    fewer cells than the header, which is invalid without it. `limits` are the largest number of
+    rows and of columns.
     """
     text = _text(path, encodings)
     delimiter = _delimiter(text, known) if known else ","

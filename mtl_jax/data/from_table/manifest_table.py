@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from mtl_jax.data.from_table import boxes
 from mtl_jax.data.from_table.columns import resolve_columns
-from mtl_jax.data.from_table.mapping import LOCATIONS, MAPPED, PIXEL_UNITS, TableMapping
+from mtl_jax.data.from_table.mapping import MAPPED, PIXEL_UNITS, TableMapping
 from mtl_jax.data.from_table.numbers import decide_decimal, parse_number, split_numbers
 from mtl_jax.data.from_table.read_table import Table, TableRow
 from mtl_jax.data.from_table.words import LEFT_OUT, VALUES, Translation, split_view
@@ -20,7 +20,7 @@ from mtl_jax.data.sources.manifest_rows import KNOWN
 from mtl_jax.data.table_errors import TableErrors
 from mtl_jax.imaging import dicom
 from mtl_jax.imaging.image_size import read_size
-from mtl_jax.types import Box, InputError
+from mtl_jax.types import InputError
 
 IDS = ("patient_id", "lesion_id")
 PIXEL_UM = (1.0, 1000.0)  # no film or detector has smaller or larger pixels
@@ -44,6 +44,7 @@ class Draft:
     source: TableRow
     cells: dict[str, str]
     faults: list[str] = field(default_factory=list)
+    unknown_words: bool = False  # which are listed once for the whole table
     image: Path | None = None
     pixel_um: tuple[float, float] | None = None
 
@@ -89,7 +90,7 @@ def make_rows(
         where = table.where(draft.source.line)
         if draft.faults:
             errors.add(where, "; ".join(dict.fromkeys(draft.faults)))
-        else:
+        elif not draft.unknown_words:
             rows.append((where, dict.fromkeys(KNOWN, "") | draft.cells))
     notes = [*table.notes, *maker.notes(), *matcher.notes()]
     outside = any(cells["image_path"].startswith("../") for _, cells in rows)
@@ -138,32 +139,40 @@ class _RowMaker:
         for draft in drafts:
             with draft.collect():
                 truth = self.cell(draft, "truth")
-                draft.cells["truth"] = translations["truth"].translate(truth, draft.source.line)
+                self._translate(draft, truth, translations["truth"])
                 if not truth or draft.cells["truth"] == LEFT_OUT:
                     self._counts[f"rows left out: truth {truth or '(empty)'}"] += 1
                     continue
             kept.append(draft)
             for name in used:
-                if name != "truth":
+                if name not in ("truth", "view"):
                     with draft.collect():
-                        self._read_word(draft, name, translations[name])
+                        self._translate(draft, self.cell(draft, name), translations[name])
+            if "view" in used:
+                with draft.collect():
+                    self._read_view(draft, translations["view"])
         for translation in translations.values():
             if translation.unknown:
                 self._errors.add(str(self._table.path), translation.error())
         return kept
 
-    def _read_word(self, draft: Draft, name: str, translation: Translation) -> None:
-        text, side = self.cell(draft, name), ""
-        if name == "view" and not translation.is_given(text):
+    def _translate(self, draft: Draft, text: str, translation: Translation) -> None:
+        value = translation.translate(text, draft.source.line)
+        draft.cells[translation.name] = value
+        draft.unknown_words |= bool(text and not value and not translation.is_given(text))
+
+    def _read_view(self, draft: Draft, translation: Translation) -> None:
+        """Read a view that may name the side, too."""
+        text, side = self.cell(draft, "view"), ""
+        if not translation.is_given(text):
             side, text = split_view(text)
-        draft.cells[name] = translation.translate(text, draft.source.line)
-        if side:
-            draft.cells.setdefault("laterality", "")
-            stated = draft.cells["laterality"]
-            if stated not in ("", side):
-                raise InputError(f"laterality {stated} contradicts the view, which names {side}")
+        self._translate(draft, text, translation)
+        stated = draft.cells.get("laterality")
+        if side and stated and stated != side:
+            raise InputError(f"laterality {stated} contradicts the view, which names {side}")
+        if side and not stated:
             draft.cells["laterality"] = side
-            self._counts["sides are taken from the column of the view"] += not stated
+            self._counts["sides are taken from the column of the view"] += 1
 
     def read_texts(self, draft: Draft) -> None:
         """Copy the fields that are neither words, numbers nor paths."""
@@ -216,18 +225,13 @@ class _RowMaker:
                         self._counts[f"{name}s are taken from DICOM headers"] += 1
                 if draft.pixel_um is None and header["spacing_um"]:
                     draft.pixel_um = tuple(header["spacing_um"])
-        if not cells.get("view") and self._known("view", draft):
+        is_read = "view" in cells or "view" not in self._columns
+        if is_read and not cells.get("view") and not draft.unknown_words:
             draft.faults.append("view is empty")
         if self._mapping.one_lesion_per_breast:
             cells["lesion_id"] = cells.get("laterality", "")
             if not cells["lesion_id"]:
                 draft.faults.append("--one-lesion-per-breast needs a laterality, which is empty")
-
-    def _known(self, name: str, draft: Draft) -> bool:
-        """Return whether an empty field is empty in the table, and not a word that is unknown."""
-        with contextlib.suppress(InputError):
-            return not self.cell(draft, name)
-        return False
 
     def read_boxes(self, drafts: Sequence[Draft]) -> None:
         """Read the boxes, check that their form fits all images, and write them in pixels."""
