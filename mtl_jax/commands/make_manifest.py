@@ -12,8 +12,10 @@ of all images with the boxes and ROIs. docs/howto/from_a_table.md describes ever
 
 import argparse
 import re
+import shlex
 import sys
 import tempfile
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -140,7 +142,7 @@ def _make_manifest(flags: argparse.Namespace) -> int:
     path = folder / MANIFEST
     if path.exists() and not flags.overwrite:
         raise InputError(f"{path} exists: give --overwrite to replace it, or another --out")
-    name = flags.name or re.sub(r"\W+", "_", flags.table.stem, flags=re.ASCII).strip("_")
+    name = flags.name or _collection_name(flags.table)
     table = read_table(flags.table, (*mapping.known_columns(), *MAPPED), mapping.sheet)
     errors = TableErrors(flags.table)
     made = make_rows(table, mapping, name, ImageMatcher([root]), folder, errors)
@@ -158,6 +160,12 @@ def _make_manifest(flags: argparse.Namespace) -> int:
         sheet = None if flags.no_contact_sheet else _write_sheet(folder, *extracted)
     _print_result(path, made, collection, sheet)
     return 0
+
+
+def _collection_name(table: Path) -> str:
+    """Return the name of the table in the characters that a collection may have."""
+    stem = unicodedata.normalize("NFKD", table.stem).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9]+", "_", stem).strip("_")
 
 
 def _mapping(flags: argparse.Namespace) -> TableMapping:
@@ -204,7 +212,7 @@ def _report(messages: Sequence[str], table: Path, folder: Path) -> int:
             write_private(listing, "".join(f"{message}\n" for message in messages).encode())
         shown = [*messages[:MAX_PRINTED], f"all {len(messages)} errors are in {listing}"]
     for message in shown:
-        print(f"  {message}", file=sys.stderr)
+        print(f"  {message.removeprefix(f'{table}: ')}", file=sys.stderr)
     return 2
 
 
@@ -250,8 +258,9 @@ def _print_result(
         for option in ("--set ", "--config.data.")
     )
     print("next, the ROIs, or the main job:")
-    print(f"  python tools/make_shards.py {source} --out shards{shards}")
+    sources = shlex.quote(f'("{source}",)')
+    print(f"  python tools/make_shards.py {shlex.quote(source)} --out shards{shards}")
     print(
         f"  python -m mtl_jax.main --config=configs/sttl.py --workdir=runs/{name}"
-        f" --config.data.sources='(\"{source}\",)' --config.data.target={name}{job}"
+        f" --config.data.sources={sources} --config.data.target={name}{job}"
     )

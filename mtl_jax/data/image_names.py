@@ -85,7 +85,7 @@ class ImageMatcher:
 
     def notes(self) -> list[str]:
         """Return sentences on the names that were not exact."""
-        return [f"{count} image names {how}" for how, count in sorted(self._counts.items())]
+        return [f"image names {how}: {count}" for how, count in sorted(self._counts.items())]
 
     def _check_folder(self, text: str, dropped: list[str], end: str, path: Path) -> None:
         """Raise InputError if both the name and the file have a folder that the other lacks.
@@ -103,7 +103,7 @@ class ImageMatcher:
 
     def _count(self, how: str, shortened: bool) -> None:
         self._counts.update([how] if how else [])
-        self._counts.update(["matched without folders that are not here"] if shortened else [])
+        self._counts.update(["matched without the folders of another machine"] if shortened else [])
 
 
 def _parts(text: str) -> list[str]:

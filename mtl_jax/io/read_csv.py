@@ -84,9 +84,9 @@ def find_encoding(path: Path, data: bytes, encodings: Sequence[str]) -> str:
     cure if none fits.
     """
     cure = "save it as UTF-8 ('CSV UTF-8' in a spreadsheet program)"
-    if "utf-16" in encodings and data.startswith(UTF_16_MARKS):
-        encodings = ("utf-16",)
-    elif b"\0" in data:
+    wide = "utf-16" in encodings and data.startswith(UTF_16_MARKS)
+    encodings = [encoding for encoding in encodings if (encoding == "utf-16") == wide]
+    if b"\0" in data and not wide:
         raise InputError(
             f"{path}: not a CSV in UTF-8 (it holds zero bytes: it is UTF-16 or binary); {cure}"
         )

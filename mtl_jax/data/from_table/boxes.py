@@ -1,5 +1,6 @@
 """Turn the boxes of a table into boxes of a manifest: top;left;bottom;right in stored pixels."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -40,6 +41,8 @@ KNOWN_NAMES: dict[str, tuple[tuple[str, str, str, str], ...]] = {
         ("rowmin", "colmin", "rowmax", "colmax"),
     ),
 }
+# A unit at the end of the name of a column.
+_UNIT = re.compile(r"\s*[(\[].*[)\]]|[ _.-](?:mm|px|pixels?)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,17 @@ class RowBox:
 
 def infer_form(columns: Sequence[str]) -> tuple[str, list[str]]:
     """Return the form that names of columns state, and the columns in its order; '' if unknown."""
-    names = [plain(column.rpartition(".")[2]) for column in columns]
+    names = [plain(_UNIT.sub("", column)) for column in columns]
     for form, patterns in KNOWN_NAMES.items():
         for pattern in patterns:
             if sorted(names) == sorted(pattern):
                 return form, [columns[names.index(name)] for name in pattern]
     return "", list(columns)
+
+
+def names_mm(column: str) -> bool:
+    """Return whether the name of a column says that its unit is mm, as in 'x (mm)' or x_mm."""
+    return "mm" in "".join(_UNIT.findall(column)).casefold()
 
 
 def to_pixels(row: RowBox, form: str, unit: str, first_pixel: int) -> Box:
@@ -72,7 +80,7 @@ def to_pixels(row: RowBox, form: str, unit: str, first_pixel: int) -> Box:
     pixel as `first_pixel`, 0 or 1.
     """
     top, left, bottom, right = FORMS[form](*row.numbers)
-    if unit == "px":
+    if unit != "mm":
         return top - first_pixel, left - first_pixel, bottom - first_pixel, right - first_pixel
     if row.pixel_um is None:
         raise InputError("a box in mm needs the pixel size: --map pixel_um=COLUMN")

@@ -5,7 +5,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,7 +44,7 @@ class Draft:
     source: TableRow
     cells: dict[str, str]
     faults: list[str] = field(default_factory=list)
-    unknown_words: bool = False  # which are listed once for the whole table
+    pending: bool = False  # incomplete because of an error that the table lists once
     image: Path | None = None
     pixel_um: tuple[float, float] | None = None
 
@@ -90,7 +90,7 @@ def make_rows(
         where = table.where(draft.source.line)
         if draft.faults:
             errors.add(where, "; ".join(dict.fromkeys(draft.faults)))
-        elif not draft.unknown_words:
+        elif not draft.pending:
             rows.append((where, dict.fromkeys(KNOWN, "") | draft.cells))
     notes = [*table.notes, *maker.notes(), *matcher.notes()]
     outside = any(cells["image_path"].startswith("../") for _, cells in rows)
@@ -109,11 +109,18 @@ class _RowMaker:
         self._notes = [
             *(f"{name}: column {column!r}" for name, column in columns.items()),
             *(f"{name}: {value} in all rows" for name, value in mapping.constant.items()),
+            *(
+                f"{name}: {', '.join(map(repr, words))} is {value or 'empty'}"
+                for name, values in mapping.value.items()
+                for value, words in values.items()
+            ),
         ]
+        if not {"truth_source"} & {*columns, *mapping.constant}:
+            self._notes.append("truth_source: unstated in all rows (see --truth-source)")
 
     def notes(self) -> list[str]:
         """Return sentences on everything that was decided."""
-        return [*self._notes, *(f"{count} {kind}" for kind, count in self._counts.items())]
+        return [*self._notes, *(f"{kind}: {count}" for kind, count in self._counts.items())]
 
     def cell(self, draft: Draft, name: str) -> str:
         """Return the text of a field of a row; raise InputError if the cell is unusable."""
@@ -159,7 +166,7 @@ class _RowMaker:
     def _translate(self, draft: Draft, text: str, translation: Translation) -> None:
         value = translation.translate(text, draft.source.line)
         draft.cells[translation.name] = value
-        draft.unknown_words |= bool(text and not value and not translation.is_given(text))
+        draft.pending |= bool(text and not value and not translation.is_given(text))
 
     def _read_view(self, draft: Draft, translation: Translation) -> None:
         """Read a view that may name the side, too."""
@@ -226,7 +233,7 @@ class _RowMaker:
                 if draft.pixel_um is None and header["spacing_um"]:
                     draft.pixel_um = tuple(header["spacing_um"])
         is_read = "view" in cells or "view" not in self._columns
-        if is_read and not cells.get("view") and not draft.unknown_words:
+        if is_read and not cells.get("view") and not draft.pending:
             draft.faults.append("view is empty")
         if self._mapping.one_lesion_per_breast:
             cells["lesion_id"] = cells.get("laterality", "")
@@ -239,6 +246,12 @@ class _RowMaker:
         form, columns = mapping.box_form, list(mapping.box)
         if not form:
             form, columns = boxes.infer_form(columns)
+        if not mapping.unit and any(map(boxes.names_mm, columns)):
+            self._errors.add(
+                str(self._table.path),
+                f"--box {','.join(columns)}: a name says mm: give --unit mm, or --unit px",
+            )
+            mapping = replace(mapping, unit="mm")  # to find the other faults
         numbers = self._box_numbers(drafts, columns)
         rows: dict[int, boxes.RowBox] = {}
         for draft in drafts:
@@ -252,6 +265,8 @@ class _RowMaker:
                 rows[line] = boxes.RowBox(numbers[line], size, draft.pixel_um)
         known = list(rows.values())
         if not form:
+            for draft in drafts:
+                draft.pending = True
             fitting = boxes.fitting_forms(known, mapping.unit, mapping.first_pixel)
             which = " or ".join(f"{one} ({boxes.FORM_NAMES[one]})" for one in fitting)
             self._errors.add(
@@ -355,7 +370,7 @@ class _RowMaker:
 def _describe_box(mapping: TableMapping, form: str, columns: Sequence[str]) -> str:
     how = "as stated" if mapping.box_form else "by the names of the columns"
     start = "mm from the outer corner of the first pixel"
-    if mapping.unit == "px":
+    if mapping.unit != "mm":
         start = f"pixels; the first one is {mapping.first_pixel}"
     return f"box: {','.join(columns)} as {form} ({boxes.FORM_NAMES[form]}), {how}; {start}"
 

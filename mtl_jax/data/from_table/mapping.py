@@ -38,7 +38,7 @@ class TableMapping:
     constant: dict[str, str] = field(default_factory=dict)
     box: tuple[str, ...] = ()
     box_form: str = ""
-    unit: str = "px"  # of the boxes
+    unit: str = ""  # of the boxes: px or mm; '' is px
     first_pixel: int = 0
     pixel_unit: str = "um"
     decimal: str = ""
@@ -170,7 +170,7 @@ def _faults(mapping: TableMapping) -> list[str]:
         )
     for option, value, valid in (
         ("--box-form", mapping.box_form, ("", *FORMS)),
-        ("--unit", mapping.unit, UNITS),
+        ("--unit", mapping.unit, ("", *UNITS)),
         ("--first-pixel", mapping.first_pixel, (0, 1)),
         ("--pixel-unit", mapping.pixel_unit, tuple(PIXEL_UNITS)),
         ("--decimal", mapping.decimal, ("", *DECIMALS)),

@@ -71,15 +71,14 @@ class Translation:
         if not self.unknown:
             return ""
         counts = ", ".join(
-            f"{word!r} ({len(lines)} rows, first line {lines[0]})"
+            f"{word!r} ({len(lines)}, first in line {lines[0]})"
             for word, lines in sorted(self.unknown.items(), key=lambda item: -len(item[1]))
         )
         known = ", ".join(value for value in VALUES[self.name] if value)
         example = next(iter(self.unknown))
-        value = next(value for value in VALUES[self.name] if value)
         return (
-            f"{self.name}: unknown values {counts}: state what each means (one of {known}), for"
-            f" example --value '{self.name}:{value}={example}'"
+            f"{self.name}: unknown values {counts}: state what each means, as in --value"
+            f" '{self.name}:VALUE={example}', VALUE one of {known}"
         )
 
 
