@@ -144,6 +144,8 @@ def _make_manifest(flags: argparse.Namespace) -> int:
         raise InputError(f"{path} exists: give --overwrite to replace it, or another --out")
     name = flags.name or _collection_name(flags.table)
     table = read_table(flags.table, (*mapping.known_columns(), *MAPPED), mapping.sheet)
+    with atomic.report_write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     errors = TableErrors(flags.table)
     made = make_rows(table, mapping, name, ImageMatcher([root]), folder, errors)
     # The rows are read back and their images are extracted by the rules of an ingest.
@@ -208,7 +210,6 @@ def _report(messages: Sequence[str], table: Path, folder: Path) -> int:
     if len(messages) > MAX_PRINTED:
         listing = folder / f"{table.stem}.errors.txt"
         with atomic.report_write_errors(listing):
-            folder.mkdir(parents=True, exist_ok=True)
             write_private(listing, "".join(f"{message}\n" for message in messages).encode())
         shown = [*messages[:MAX_PRINTED], f"all {len(messages)} errors are in {listing}"]
     for message in shown:
@@ -220,8 +221,6 @@ def _write(path: Path, made: ManifestRows, collection: Collection) -> None:
     """Write the manifest and its decisions, and read it back."""
     columns = [name for name in KNOWN if any(cells[name] for _, cells in made.rows)]
     text = format_csv(columns, ([cells[name] for name in columns] for _, cells in made.rows))
-    with atomic.report_write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_text(path, text)
     atomic.write_text(path.with_name(DECISIONS), "".join(f"{note}\n" for note in made.notes))
     reread = manifest.read_collection(str(path), made.outside)

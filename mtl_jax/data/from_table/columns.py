@@ -21,10 +21,8 @@ def resolve_columns(table: Table, mapping: TableMapping) -> tuple[dict[str, str]
     def resolve(name: str, option: str) -> str:
         matches = find_column(table.columns, name)
         if len(matches) != 1:
-            similar = get_close_matches(name, table.columns, 1)
-            hint = f" (did you mean {similar[0]!r}?)" if similar and not matches else ""
-            number = f"{len(matches)} columns have this name; rename them" if matches else "no such"
-            faults.append(f"{option}: {number}{'' if matches else f' column{hint}'}")
+            message = f"{len(matches)} columns have this name: rename all but one"
+            faults.append(f"{option}: {message if matches else _no_column(name, table)}")
         return matches[0] if matches else name
 
     columns = {
@@ -56,3 +54,9 @@ def resolve_columns(table: Table, mapping: TableMapping) -> tuple[dict[str, str]
         shown = ", ".join(repr(column) for column in table.columns if column)
         raise InputError(f"{table.path}: {'; '.join(faults)}; its columns are {shown}")
     return columns, replace(mapping, box=box)
+
+
+def _no_column(name: str, table: Table) -> str:
+    by_case = {column.casefold(): column for column in table.columns}
+    similar = get_close_matches(name.casefold(), by_case, 1)
+    return "no such column" + (f" (did you mean {by_case[similar[0]]!r}?)" if similar else "")

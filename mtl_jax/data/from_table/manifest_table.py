@@ -79,7 +79,7 @@ def make_rows(
         maker.read_texts(draft)
         with draft.collect():
             draft.image = matcher.find(maker.cell(draft, "image_path"))
-            draft.cells["image_path"] = Path(os.path.relpath(draft.image, folder)).as_posix()
+            draft.cells["image_path"] = _relative_path(draft.image, folder)
     maker.read_pixel_sizes(drafts)
     for draft in drafts:
         maker.fill_from_header(draft)
@@ -93,7 +93,11 @@ def make_rows(
         elif not draft.pending:
             rows.append((where, dict.fromkeys(KNOWN, "") | draft.cells))
     notes = [*table.notes, *maker.notes(), *matcher.notes()]
-    outside = any(cells["image_path"].startswith("../") for _, cells in rows)
+    real_folder = os.path.realpath(folder)
+    outside = any(
+        not Path(os.path.realpath(folder / cells["image_path"])).is_relative_to(real_folder)
+        for _, cells in rows
+    )
     return ManifestRows(rows, notes, outside)
 
 
@@ -373,6 +377,15 @@ def _describe_box(mapping: TableMapping, form: str, columns: Sequence[str]) -> s
     if mapping.unit != "mm":
         start = f"pixels; the first one is {mapping.first_pixel}"
     return f"box: {','.join(columns)} as {form} ({boxes.FORM_NAMES[form]}), {how}; {start}"
+
+
+def _relative_path(image: Path, folder: Path) -> str:
+    """Return the path of an image from the folder of the manifest."""
+    here = Path(os.path.abspath(folder))
+    if image.is_relative_to(here):
+        return image.relative_to(here).as_posix()
+    # '..' leads out of the real folder, also if its path has links.
+    return Path(os.path.relpath(os.path.realpath(image), os.path.realpath(folder))).as_posix()
 
 
 def _frame(draft: Draft) -> int | None:
