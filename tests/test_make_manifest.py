@@ -495,7 +495,7 @@ def test_one_lesion_per_breast_is_named_by_its_side(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "manifest.csv")[0]["lesion_id"] == "L"
 
 
-def test_images_of_one_name_are_told_apart_by_their_folder(tmp_path: Path) -> None:
+def test_images_of_one_name_are_distinguished_by_their_folder(tmp_path: Path) -> None:
     films(tmp_path, ["P1/a.pgm", "P2/a.pgm", "P3/b.PGM"])
     matcher = ImageMatcher([tmp_path])
     assert matcher.find("E:\\x\\P2\\a.pgm") == tmp_path / "P2/a.pgm"
