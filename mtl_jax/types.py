@@ -72,7 +72,7 @@ class LesionView:
     split: str = ""  # official split: train, test or ''
     note: str = ""  # what was corrected; rejected if data.strict
     noted: str = ""  # what was noticed and not changed
-    where: str = ""  # table and line, for messages to the user; never written to a file
+    where: str = ""  # table and line, for messages; of it, files get the line at most
 
     @property
     def frame_number(self) -> int:

@@ -339,7 +339,8 @@ def uninterrupted(many: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     result = file_digests(out)
     names = ("audit.csv", "index.csv", "manifest.json", "manifest.sha256", "patients.csv")
     names += ("roi-00000.npy",)
-    assert list(result) == [f"many/{name}" for name in names]
+    (sheet,) = [name for name in result if name.startswith("contact_sheets/many-")]
+    assert list(result) == [sheet, *(f"many/{name}" for name in names)]
     return result
 
 
@@ -381,7 +382,9 @@ def test_killed_ingest_resumes_bit_identically(
         extract_rois, "read_stored", lambda *a: read_paths.append(a[0]) or read_stored(*a)
     )
     options = {"manifest": {"outside": False}}  # as in tools/make_shards.py
-    ingest.make_shards(f"manifest:{many}/m.csv", tmp_path, BACKGROUND, options)
+    sheets = tmp_path / "contact_sheets"
+    spec = f"manifest:{many}/m.csv"
+    ingest.make_shards(spec, tmp_path, BACKGROUND, options, contact_sheets=sheets)
     assert len(read_paths) == 24 - n_finished
     assert file_digests(tmp_path) == uninterrupted
 

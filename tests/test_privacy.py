@@ -96,14 +96,14 @@ def test_planted_names_are_in_no_output(home: Path, tmp_path: Path, workers: int
     )
     assert done.returncode == 0, done.stderr
     written = [path for path in out.rglob("*") if path.is_file()]
-    assert len(written) == 7  # six of the shards, and the lock
+    assert len(written) == 8  # six of the shards, the contact sheet and the lock
     for path in written:
         assert not find_planted_names(path.read_bytes()), path
         assert not find_planted_names(str(path.relative_to(out)).encode())
     assert not find_planted_names(done.stdout.encode())
     # Only messages about files to correct name files.
     errors = done.stderr.splitlines()
-    assert len(errors) == 6 and all(
+    assert len(errors) == 7 and all(
         line.startswith("mtl_jax: mine: left out:") for line in errors[:4]
     )
     # Two patients with the same PatientID in their headers, and the items left out.

@@ -5,6 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
+from mtl_jax.imaging.display import window
 from mtl_jax.imaging.roi import GRAY_PER_COUNT
 
 SIDE = 256  # pixels of an image; an ROI has 128
@@ -31,9 +32,7 @@ def attribution_png(counts: np.ndarray, attribution: np.ndarray) -> bytes:
 
 
 def _gray(counts: np.ndarray) -> np.ndarray:
-    gray = counts * GRAY_PER_COUNT
-    low, high = np.percentile(gray, (0.5, 99.5))
-    return 255 * np.clip((gray - low) / max(float(high - low), 1.0), 0, 1)
+    return 255 * window(counts * GRAY_PER_COUNT)
 
 
 def smooth_map(attribution: np.ndarray) -> np.ndarray:

@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from mtl_jax.data.image_names import find_images
 from mtl_jax.data.privacy import Pseudonyms
 from mtl_jax.data.sources import lesion_consistency, manifest, manifest_rows
 from mtl_jax.data.table_errors import TableErrors
 from mtl_jax.data.table_paths import normalize_separators
 from mtl_jax.imaging import dicom
-from mtl_jax.imaging.read_image import READERS
 from mtl_jax.imaging.stored_image import HeaderAttributes
 from mtl_jax.imaging.table_vs_header import compare
 from mtl_jax.types import UNKNOWN, InputError, LesionView, Note, prefix_errors
@@ -53,7 +53,7 @@ def read(table: Path, images: Sequence[Path], pixel_um: float | None = None) -> 
     """
     if not table.is_file():
         raise InputError(f"{table}: no such file; --lesions must name a CSV file of lesions")
-    files, errors = _find_images(images), TableErrors(table)
+    files, errors = find_images(images), TableErrors(table)
     _, rows = manifest_rows.read_rows(table, REQUIRED, errors)
     lesion_rows: list[LesionRow] = []
     headers: dict[tuple[Path, str], ImageHeader] = {}
@@ -97,33 +97,6 @@ def pseudonymize(rows: Sequence[LesionRow], names: Pseudonyms) -> list[LesionRow
         )
         for row in rows
     ]
-
-
-def _find_images(images: Sequence[Path]) -> dict[str, list[Path]]:
-    """Return the images by name, by path below the given folder, and by all ends of their path.
-
-    A table may thus name an image as the command line does.
-    """
-    by_name: dict[str, list[Path]] = {}
-    for root in images:
-        if not root.exists():
-            raise InputError(f"{root}: no such file or folder of images")
-        paths = sorted(root.rglob("*")) if root.is_dir() else [root]
-        for path in filter(_is_image, paths):
-            below = path.relative_to(root).as_posix() if root.is_dir() else path.name
-            for name in {path.name, below}:
-                by_name.setdefault(name, []).append(path)
-    by_suffix: dict[str, list[Path]] = {}
-    for path in {path for paths in by_name.values() for path in paths}:
-        parts = Path(os.path.abspath(path)).parts
-        for start in range(len(parts) - 1):
-            by_suffix.setdefault(Path(*parts[start:]).as_posix(), []).append(path)
-    return by_suffix | by_name
-
-
-def _is_image(path: Path) -> bool:
-    has_reader = path.suffix.lower() in READERS
-    return path.is_file() and (has_reader or (path.name != "DICOMDIR" and dicom.is_dicom(path)))
 
 
 def _normalize_name(text: str, files: dict[str, list[Path]], table: Path, where: str) -> str:

@@ -49,6 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
         help="processes that read images, each up to 1 GiB (default: %(default)s)",
     )
     parser.add_argument(
+        "--no-contact-sheet",
+        action="store_true",
+        help="do not write OUT/contact_sheets, pages of the images with their boxes and ROIs",
+    )
+    parser.add_argument(
         "--set",
         action="append",
         default=[],
@@ -70,7 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
         config.expand_paths(c)
         config.validate(c)
         how = ingest.read_settings(c.data.to_dict(), flags.out)
-        made = [ingest.make_shards(spec, flags.out, *how) for spec in flags.source]
+        sheets = None if flags.no_contact_sheet else flags.out / "contact_sheets"
+        made = [ingest.make_shards(spec, flags.out, *how, sheets) for spec in flags.source]
     except InputError as error:
         print(name_flags(str(error), c.data), file=sys.stderr)
         return 2

@@ -29,10 +29,13 @@ class Outcome(NamedTuple):
     images: list[duplicate_patients.ImageIdentity]
 
 
-def extract_plan(plan: Plan, scratch: Path, workers: int) -> Outcome:
-    """Extract the ROIs of all lesion views of the plan, caching them in `scratch`."""
+def extract_plan(plan: Plan, scratch: Path, workers: int, strips: bool = False) -> Outcome:
+    """Extract the ROIs of all lesion views of the plan, caching them in `scratch`.
+
+    `strips`: draw the strip of each image for the contact sheet, too.
+    """
     readable, row_checks = _group_by_image(plan)
-    jobs = _make_jobs(plan, readable, scratch)
+    jobs = _make_jobs(plan, readable, scratch, strips)
     results = extract_rois.extract_all(jobs, workers, plan.collection.name)
     return _make_outcome(plan, readable, jobs, results, row_checks)
 
@@ -62,7 +65,7 @@ def _is_user_table(plan: Plan) -> bool:
 
 
 def _make_jobs(
-    plan: Plan, readable: Sequence[Sequence[int]], scratch: Path
+    plan: Plan, readable: Sequence[Sequence[int]], scratch: Path, strips: bool
 ) -> list[extract_rois.ImageJob]:
     # Published ids identify no hospital patient; CBIS-DDSM's headers hold ids of the collection.
     header_key = b"" if plan.collection.public_ids else plan.keys.header_key
@@ -74,6 +77,7 @@ def _make_jobs(
             scratch,
             header_key,
             _is_user_table(plan),
+            strips,
         )
         for numbers in readable
     ]

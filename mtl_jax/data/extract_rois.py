@@ -1,5 +1,6 @@
 """Extract ROIs from images in several processes, and cache them per image until all are done."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mtl_jax.data import contact_strip
 from mtl_jax.data.near_duplicates import pixel_digest
 from mtl_jax.data.parallel import ordered_map
 from mtl_jax.data.patients import header_digest
@@ -36,7 +38,8 @@ class ImageJob(NamedTuple):
     """One image and the lesions to extract from it.
 
     The ROIs are cached in `cache_path`. `header_key` hashes the PatientID of the header; b'' if
-    the PatientID is not used. `user_table` is True if the user wrote the table of `views`.
+    the PatientID is not used. `user_table` is True if the user wrote the table of `views`. With
+    `strip`, the strip of the contact sheet is drawn while the image is in memory.
     """
 
     views: tuple[LesionView, ...]
@@ -44,6 +47,11 @@ class ImageJob(NamedTuple):
     cache_path: Path
     header_key: bytes = b""
     user_table: bool = True
+    strip: bool = False
+
+    @property
+    def strip_path(self) -> Path:
+        return self.cache_path.with_suffix(".jpg")
 
 
 class ImageRois(NamedTuple):
@@ -72,11 +80,12 @@ def make_job(
     folder: Path,
     header_key: bytes = b"",
     user_table: bool = True,
+    strip: bool = False,
 ) -> ImageJob:
     """Return the job of one image.
 
     The name of its cache file is a hash of `version`, the file's size and mtime, and everything
-    else that determines the pixels and notes.
+    else that determines the pixels and notes. `strip` does not change them.
     """
     facts = [version, RULES_VERSION, dict(background), user_table]
     facts += [file_stamp(views[0].image_path), str(views[0].image_path)]
@@ -85,7 +94,7 @@ def make_job(
     facts.append(hashlib.sha256(header_key).hexdigest())
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     cache_path = folder / f"{digest[:24]}.kept"
-    return ImageJob(tuple(views), background, cache_path, header_key, user_table)
+    return ImageJob(tuple(views), background, cache_path, header_key, user_table, strip)
 
 
 def file_stamp(path: Path) -> tuple[int, int]:
@@ -184,7 +193,30 @@ def _extract_image(job: ImageJob) -> ImageRois:
     cropped = crop_rois(image, views, job.background, job.user_table)
     result = _compare_header(cropped, image, job)
     patient = header_digest(job.header_key, image.patient_id) if job.header_key else ""
+    if job.strip:
+        _save_strip(job, image, result)
     return result._replace(pixels=pixel_digest(image.values), patient=patient)
+
+
+def _save_strip(job: ImageJob, image: StoredImage, result: ImageRois) -> None:
+    """Draw the image, the boxes of its lesions and their ROIs for the contact sheet.
+
+    Every n-th row and column is enough for a small picture, so that the whole image is not
+    converted to gray. A failure must not cost the ROIs: the sheet states which strips are missing.
+    """
+    usable = [number for number, error in enumerate(result.errors) if not error]
+    if not usable:
+        return
+    with contextlib.suppress(Exception):
+        views = [job.views[number] for number in usable]
+        every = slice(None, None, max(1, max(image.values.shape) // contact_strip.SIDE))
+        bits = views[0].bits or image.bits
+        stored = image.gray(every, every)
+        limits = float(stored.min()), float(stored.max())
+        gray = _normalize_gray(stored, limits, views[0], bits)
+        strip = contact_strip.draw(gray, image.values.shape, views, result.rois[usable])
+        job.strip_path.parent.mkdir(parents=True, exist_ok=True)
+        contact_strip.write_private(job.strip_path, strip)
 
 
 def _compare_header(result: ImageRois, image: StoredImage, job: ImageJob) -> ImageRois:

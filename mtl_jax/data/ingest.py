@@ -11,6 +11,7 @@ import numpy as np
 
 from mtl_jax.data import (
     audit,
+    contact_sheet,
     duplicate_patients,
     extract_rois,
     image_notes,
@@ -57,13 +58,15 @@ def load(
     background: Mapping[str, Any],
     options: Mapping[str, Mapping[str, Any]],
     rules: Rules = DEFAULT_RULES,
+    contact_sheets: Path | None = None,
 ) -> RoiSet:
     """Return the ROIs of a collection, making its shards if they are not in the cache.
 
     `spec` is 'name:path' of a source, or 'shards:PATH' to open existing shards. Shards are made in
     `cache`/<collection>-<fingerprint>. `background` is {'correct', 'along_mm', 'depth_mm'}, and
-    `options` holds the keyword arguments of each source. Raises InputError if a file of the user is
-    invalid, or under strict rules has a correction.
+    `options` holds the keyword arguments of each source. With the shards, a contact sheet is
+    written to `contact_sheets`/<collection>-<fingerprint>, unless it is None. Raises InputError if
+    a file of the user is invalid, or under strict rules has a correction.
     """
     name, path = _split_spec(spec)
     if name == "shards":
@@ -72,7 +75,7 @@ def load(
         return rois
     plan = make_plan(name, path, background, options.get(name, {}), rules)
     folder = Path(cache) / f"{plan.collection.name}-{plan.fingerprint[:12]}"
-    return _open_or_make(folder, plan, rules)
+    return _open_or_make(folder, plan, rules, contact_sheets)
 
 
 def make_shards(
@@ -81,6 +84,7 @@ def make_shards(
     background: Mapping[str, Any],
     options: Mapping[str, Mapping[str, Any]],
     rules: Rules = DEFAULT_RULES,
+    contact_sheets: Path | None = None,
 ) -> RoiSet:
     """Make the shards of a collection, as `load`, in `out`/<collection>, if it holds no others."""
     name, path = _split_spec(spec)
@@ -90,7 +94,7 @@ def make_shards(
         )
     plan = make_plan(name, path, background, options.get(name, {}), rules)
     folder = Path(out) / plan.collection.name
-    rois = _open_or_make(folder, plan, rules)
+    rois = _open_or_make(folder, plan, rules, contact_sheets)
     if rois.manifest.get("fingerprint") != plan.fingerprint:
         raise InputError(
             f"{folder}: contains shards made from other data or settings; delete it or choose"
@@ -136,13 +140,13 @@ def _reject_corrected(rois: RoiSet, name: str) -> None:
         )
 
 
-def _open_or_make(folder: Path, plan: Plan, rules: Rules) -> RoiSet:
+def _open_or_make(folder: Path, plan: Plan, rules: Rules, contact_sheets: Path | None) -> RoiSet:
     if not folder.exists():
         plan.names.check_lookup()
         # Jobs that make the same collection share the cache of its images, so one runs at a time.
         with atomic.lock(folder.with_name(plan.collection.name)):
             if not folder.exists():
-                _make(folder, plan, rules)
+                _make(folder, plan, rules, contact_sheets)
     rois = shards.open_shards(folder)
     plan.names.save_lookup(rois.name, plan.fingerprint)
     unusable = rois.manifest["counts"]["unusable"]
@@ -159,7 +163,7 @@ def _open_or_make(folder: Path, plan: Plan, rules: Rules) -> RoiSet:
     return rois
 
 
-def _make(folder: Path, plan: Plan, rules: Rules) -> None:
+def _make(folder: Path, plan: Plan, rules: Rules, contact_sheets: Path | None) -> None:
     collection = plan.collection
     changed = atomic.verify_checksums(collection.root) if collection.has_checksums else ""
     if changed:
@@ -168,7 +172,7 @@ def _make(folder: Path, plan: Plan, rules: Rules) -> None:
             " and it is made again"
         )
     scratch = folder.with_name(f".{collection.name}.images")
-    outcome = extract_plan(plan, scratch, rules.workers)
+    outcome = extract_plan(plan, scratch, rules.workers, contact_sheets is not None)
     _report_failures(outcome.failures, len(outcome.extracted), plan, rules)
     notes = [
         *collection.notices,
@@ -186,8 +190,25 @@ def _make(folder: Path, plan: Plan, rules: Rules) -> None:
             if (corrections := image_notes.split_notes(outcome.notes[number])[0])
         ]
         reject_corrected(collection.name, corrected, len(collection.views))
+    if contact_sheets is not None:
+        _write_contact_sheet(contact_sheets, plan, outcome)
     _write_shards(folder, plan, outcome)
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _write_contact_sheet(contact_sheets: Path, plan: Plan, outcome: Outcome) -> None:
+    """Write the contact sheet and print its path; a failure is printed and does not end the job."""
+    name = plan.collection.name
+    try:
+        page = contact_sheet.write(
+            contact_sheets / f"{name}-{plan.fingerprint[:12]}", plan, outcome
+        )
+    # The ROIs do not depend on it, so that no fault of the sheet may cost them.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        print(f"mtl_jax: note: {name}: no contact sheet: {reason}", file=sys.stderr)
+    else:
+        print(f"mtl_jax: {name}: contact sheet of the images and ROIs: {page}", file=sys.stderr)
 
 
 def _write_shards(folder: Path, plan: Plan, outcome: Outcome) -> None:

@@ -67,6 +67,17 @@ def make_plan(
     """Read the collection of `source` at `path` and apply the rules to it."""
     with privacy.suppress_warnings():
         collection = SOURCES[source](path, **options)
+    return plan_collection(source, collection, background, options, rules)
+
+
+def plan_collection(
+    source: str,
+    collection: Collection,
+    background: Mapping[str, Any],
+    options: Mapping[str, Any],
+    rules: Rules,
+) -> Plan:
+    """Apply the rules to a collection that `source` read with `options`."""
     if not collection.views:
         reasons = Counter(reason for _, reason in collection.left_out).most_common(1)
         cause = f", mostly because: {reasons[0][0]}" if reasons else ""

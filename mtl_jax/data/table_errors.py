@@ -40,15 +40,21 @@ class TableErrors:
         number = where.rpartition(" ")[2]
         self._errors.append((int(number) if number.isdecimal() else 0, message))
 
+    def messages(self) -> list[str]:
+        """Return all errors by line, without the name of the table if there are several."""
+        messages = [message for _, message in sorted(self._errors, key=lambda error: error[0])]
+        if len(messages) == 1:
+            return messages
+        return [message.removeprefix(f"{self._table} ") for message in messages]
+
     def check(self) -> None:
         """Raise one InputError if there are errors: their number and the first of them by line."""
         if not self._errors:
             return
-        messages = [message for _, message in sorted(self._errors, key=lambda error: error[0])]
-        if len(messages) == 1:
-            raise InputError(messages[0])
-        short = [message.removeprefix(f"{self._table} ") for message in messages]
-        raise InputError(f"{self._table}: {len(messages)} errors: {join_errors(short)}")
+        short = self.messages()
+        if len(short) == 1:
+            raise InputError(short[0])
+        raise InputError(f"{self._table}: {len(short)} errors: {join_errors(short)}")
 
 
 class RowErrors:

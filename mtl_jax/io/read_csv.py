@@ -1,5 +1,6 @@
 """Read CSV tables: cells as they are written, and the line number of each row."""
 
+import codecs
 import csv
 import io
 import re
@@ -12,6 +13,7 @@ import pandas as pd
 from mtl_jax.types import InputError
 
 DELIMITERS = ",;\t"  # ties are broken by this order
+UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 Uneven = list[tuple[int, list[str]]]  # line and cells of each row
 
@@ -30,9 +32,10 @@ def read_csv(
     Rows without any text are left out, and no cell is interpreted: '007' and 'NA' stay as they are.
     If `known` names columns, the delimiter is the one of `DELIMITERS` that separates most of them,
     and the caller checks the header for repeated names; otherwise it is the comma, and no name may
-    be repeated. The first of `encodings` that fits is used. `strip` removes blanks around cells and
-    column names. `uneven` receives line and cells of each row with more or fewer cells than the
-    header, which is invalid without it. `limits` are the largest number of rows and of columns.
+    be repeated. The first of `encodings` that fits is used (`find_encoding`). `strip` removes
+    blanks around cells and column names. `uneven` receives line and cells of each row with more or
+    fewer cells than the header, which is invalid without it. `limits` are the largest number of
+    rows and of columns.
     """
     text = _text(path, encodings)
     delimiter = _delimiter(text, known) if known else ","
@@ -74,28 +77,44 @@ def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "", name.casefold())
 
 
-def _text(path: Path, encodings: Sequence[str]) -> io.TextIOWrapper:
-    """Return the decoded file, with line ends as they are."""
-    data = path.read_bytes()
+def find_encoding(path: Path, data: bytes, encodings: Sequence[str]) -> str:
+    """Return the first of `encodings` in which `data`, the content of `path`, is valid text.
+
+    Only "utf-16" accepts zero bytes, and only after a byte order mark. Raises InputError with the
+    cure if none fits.
+    """
     cure = "save it as UTF-8 ('CSV UTF-8' in a spreadsheet program)"
-    if b"\0" in data:
+    wide = "utf-16" in encodings and data.startswith(UTF_16_MARKS)
+    encodings = [encoding for encoding in encodings if (encoding == "utf-16") == wide]
+    if b"\0" in data and not wide:
         raise InputError(
             f"{path}: not a CSV in UTF-8 (it holds zero bytes: it is UTF-16 or binary); {cure}"
         )
     for encoding in encodings:
         try:
             data.decode(encoding)
-            return io.TextIOWrapper(io.BytesIO(data), encoding, newline="")
+            return encoding
         except UnicodeDecodeError as error:
             reason = error
     raise InputError(f"{path}: not a CSV in UTF-8 ({reason}); {cure}")
 
 
-def _delimiter(text: io.TextIOWrapper, known: Sequence[str]) -> str:
+def find_delimiter(header: str, known: Sequence[str]) -> str:
+    """Return the one of `DELIMITERS` that separates most of the `known` names in a header line."""
     names = set(map(plain, known))
+    return max(DELIMITERS, key=lambda mark: len(names & set(map(plain, header.split(mark)))))
+
+
+def _text(path: Path, encodings: Sequence[str]) -> io.TextIOWrapper:
+    """Return the decoded file, with line ends as they are."""
+    data = path.read_bytes()
+    return io.TextIOWrapper(io.BytesIO(data), find_encoding(path, data, encodings), newline="")
+
+
+def _delimiter(text: io.TextIOWrapper, known: Sequence[str]) -> str:
     header = next((line for line in text if line.strip()), "")
     text.seek(0)
-    return max(DELIMITERS, key=lambda mark: len(names & set(map(plain, header.split(mark)))))
+    return find_delimiter(header, known)
 
 
 def _rows(

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mtl_jax.data import patients
@@ -47,6 +47,23 @@ def read_collection(path: str, outside: bool = False) -> Collection:
         raise InputError(f"manifest: no such file {table}; name the CSV")
     errors = TableErrors(table)
     header, rows = read_rows(table, REQUIRED, errors)
+    collection = make_collection(table.parent, rows, errors, outside, describe_unused(header))
+    errors.check()
+    _require(bool(collection.views or collection.left_out), f"{table}: no rows below the header")
+    return collection
+
+
+def make_collection(
+    root: Path,
+    rows: Iterable[tuple[str, Row]],
+    errors: TableErrors,
+    outside: bool = False,
+    unused: str = "",
+) -> Collection:
+    """Return the collection of manifest rows, as of `read_rows`; all faults go to `errors`.
+
+    The image paths are relative to `root`; `unused` is a notice on columns that are not used.
+    """
     views: list[LesionView] = []
     left_out: list[tuple[str, str]] = []
     values: dict[str, list[tuple[str, str]]] = {column: [] for column in CONSTANT_COLUMNS}
@@ -58,9 +75,7 @@ def read_collection(path: str, outside: bool = False) -> Collection:
             row_errors.read(_check_filled, row, required, where)
             namespace = row_errors.read(patients.normalize_namespace, row["namespace"], where)
             if truth in LABELS:
-                view = row_errors.read(
-                    parse_lesion_view, row, table.parent, where, LABELS[truth], outside
-                )
+                view = row_errors.read(parse_lesion_view, row, root, where, LABELS[truth], outside)
             row_errors.check()
             row["namespace"] = namespace
             for column, column_values in values.items():
@@ -74,13 +89,11 @@ def read_collection(path: str, outside: bool = False) -> Collection:
         _constant_value(column, values[column], errors) for column in CONSTANT_COLUMNS
     )
     views = lesion_consistency.check_lesions(views, errors)
-    errors.check()
-    _require(bool(values["dataset"]), f"{table}: no rows below the header")
     decisions = [f"{dataset}: a case is a patient (patient_id)"]
-    notices = [unused] if (unused := describe_unused(header)) else []
+    notices = [unused] if unused else []
     decisions += [f"{dataset}: {notice}" for notice in notices]
     return Collection(
-        *(dataset, table.parent, tuple(views), tuple(left_out), tuple(decisions)),
+        *(dataset, root, tuple(views), tuple(left_out), tuple(decisions)),
         namespace=namespace,
         notices=tuple(notices),
     )

@@ -1,14 +1,19 @@
 """Read the table of a collection, CSV or XLSX, and find the folder that holds it."""
 
+import contextlib
 import math
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mtl_jax.data.table_errors import TableErrors
 from mtl_jax.io.read_csv import Uneven, plain, read_csv
 from mtl_jax.types import InputError
+
+if TYPE_CHECKING:
+    import openpyxl
 
 Row = dict[str, str]
 
@@ -109,18 +114,25 @@ def _csv_lines(path: Path, columns: Sequence[str]) -> list[tuple[int, list[str]]
 
 
 def _workbook_lines(path: Path, sheet: str | None) -> list[tuple[int, list[str]]]:
+    with open_workbook(path, read_only=True, data_only=True) as book:
+        page = book[sheet] if sheet in book.sheetnames else book.worksheets[0]
+        # The dimensions that a sheet states may be wrong.
+        page.reset_dimensions()
+        return list(_text_rows(page.iter_rows(values_only=True)))
+
+
+@contextlib.contextmanager
+def open_workbook(path: Path, **options: bool) -> Iterator["openpyxl.Workbook"]:
+    """Yield an XLSX file that openpyxl opens with `options`; any error names the file."""
     import openpyxl  # here, because few collections have a workbook
 
     try:
         _reject_zip_bomb(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about styles and extensions, which hold no cell
-            book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
+            book = openpyxl.load_workbook(path, keep_links=False, **options)
             try:
-                page = book[sheet] if sheet in book.sheetnames else book.worksheets[0]
-                # The dimensions that a sheet states may be wrong.
-                page.reset_dimensions()
-                return list(_text_rows(page.iter_rows(values_only=True)))
+                yield book
             finally:
                 book.close()
     except InputError as error:
