@@ -13,9 +13,13 @@ from mtl_jax.types import LesionView, Note
 
 MAX_EXAMPLES = 3  # lesion views named per check
 MIN_IMAGES = 20  # of one bit depth: fewer may all be dark
-MIN_BITS = 9  # images of 8 bits are rendered for a display, with any maximum
-MIN_VIEWS = 20  # with a measured contrast
-MAX_DARKER = 0.5  # share of lesions darker than their surroundings
+# Bits of detectors and digitizers. Images of the fewest are rendered for a display, with any
+# maximum.
+DEPTHS = (8, 10, 12, 14, 16)
+MIN_VIEWS = 10  # with a measured contrast
+# Share of lesions darker than their surroundings: up to 0.03 in real collections, 0.97 or more if
+# their gray is inverted, and about half at locations of another image.
+MAX_DARKER, MIN_INVERTED = 0.3, 0.7
 MAX_SIZE_MM = 100.0
 
 BITS = "the largest values use fewer bits than the images state"
@@ -91,13 +95,13 @@ def check_bits(views: Iterable[CheckedView]) -> list[Check]:
     by_depth: dict[int, dict[int, float]] = {}
     for view in views:
         # A curve of a source states what its values mean.
-        if view.depth >= MIN_BITS and np.isfinite(view.largest) and not view.view.curve:
+        if view.depth > DEPTHS[0] and np.isfinite(view.largest) and not view.view.curve:
             by_depth.setdefault(view.depth, {})[view.image] = view.largest
     checks = []
     for depth, largest in sorted(by_depth.items()):
         top, limit = int(max(largest.values())), (1 << depth) - 1
-        used = top.bit_length()
-        if len(largest) >= MIN_IMAGES and 0 < used < depth:
+        used = next(bits for bits in (*DEPTHS, depth) if top < 1 << bits)
+        if len(largest) >= MIN_IMAGES and used < depth:
             message = (
                 f"the largest value of {len(largest):,} images is {top:,} of {limit:,}: {used}"
                 f" bits? If so, set the column bits of a manifest to {used}"
@@ -107,15 +111,21 @@ def check_bits(views: Iterable[CheckedView]) -> list[Check]:
 
 
 def check_polarity(contrasts: Sequence[float]) -> Check | None:
-    """Return a check if most lesions are darker than their surroundings."""
+    """Return a check if many lesions are darker than their surroundings."""
     measured = np.array([contrast for contrast in contrasts if np.isfinite(contrast)])
     darker = int((measured < 0).sum())
     if len(measured) < MIN_VIEWS or darker <= MAX_DARKER * len(measured):
         return None
+    share = darker / len(measured)
+    question = (
+        "is the gray inverted? If so, change the column polarity of a manifest"
+        if share > MIN_INVERTED
+        else "do the locations belong to these images, is the order of rows and columns right, and"
+        " coord_origin? Or is the gray of some images inverted (polarity)?"
+    )
     message = (
-        f"lesions are darker than their surroundings in {100 * darker / len(measured):.0f}% of"
-        f" {len(measured):,} views: is the gray inverted? If so, change the column polarity of a"
-        " manifest; if not, look whether the locations fit the images"
+        f"lesions are darker than their surroundings in {100 * share:.0f}% of {len(measured):,}"
+        f" views: {question}"
     )
     return Check(POLARITY, darker, len(measured), message)
 

@@ -271,9 +271,15 @@ def crop_rois(
         notes=tuple(notes),
         constant=frozenset(constant),
         contrast=contrast,
-        largest=float("nan") if image.values.dtype.kind == "f" else image.largest,
+        largest=_largest(image),
         depth=image.depth,
     )
+
+
+def _largest(image: StoredImage) -> float:
+    """Return the largest stored value; NaN for floats, and for exposures, which fill no scale."""
+    is_exposure = image.depth != image.bits
+    return float("nan") if image.values.dtype.kind == "f" or is_exposure else image.largest
 
 
 def _sides(view: LesionView) -> tuple[float, float]:
