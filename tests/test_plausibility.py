@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_imaging import write_dicom
 
-from mtl_jax.data import ingest, plausibility
+from mtl_jax.data import audit, ingest, plausibility
 from mtl_jax.data.plausibility import check_location
 from mtl_jax.data.sources import mini_mias
 from mtl_jax.types import InputError
@@ -128,16 +128,44 @@ def test_every_location_of_a_manifest_is_checked(
         )
 
 
-def test_an_roi_with_one_gray_value_is_noted(home: Path) -> None:
-    rois = make(
-        home,
-        HEADER.format("box"),
+def test_an_roi_with_one_gray_value_is_left_out_and_strict_rejects_it(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(home / "blank2.npy", np.full(SHAPE, 2000, np.uint16))  # the pixels of another case
+    rows = (
         "mine,P1,1,CC,a.npy,300;200;350;250,100,12,benign",
         "mine,P2,1,CC,blank.npy,300;200;350;250,100,12,benign",
+        "mine,P3,1,CC,blank2.npy,300;200;350;250,100,12,malignant",
     )
-    assert [(e["kind"], e["lesion_views"]) for e in rois.manifest["notes"]] == [
-        (plausibility.ONE_GRAY, 1)
+    rois = make(home, HEADER.format("box"), *rows, pseudonymise=False)
+    assert rois.index["case_id"].tolist() == ["P1"]
+    reason = f"{plausibility.ONE_GRAY} (2000)"
+    assert all(text.startswith(reason) for _, text in rois.manifest["left_out"])
+    counts = rois.manifest["counts"]
+    assert (counts["constant"], counts["unusable"], counts["left_out"]) == (2, 0, 2)
+    output = capsys.readouterr().err
+    assert "m.csv line 3: " in output and "m.csv line 4: " in output and reason in output
+    screen = audit.format_summary([rois])
+    assert "mine: check: 2 of 3 ROIs have one gray value and are left out" in screen
+    assert "2 left out" not in screen  # the check says it
+    (folder,) = (home / "cache").glob("[!.]*")
+    decisions = [
+        (row["decision"], row["item"], row["reason"].partition(" (")[0])
+        for row in read(folder / "audit.csv")
     ]
+    assert decisions == [
+        ("kept", "P1/1/CC", ""),
+        ("left out", "P2/1/CC", plausibility.ONE_GRAY),
+        ("left out", "P3/1/CC", plausibility.ONE_GRAY),
+        ("noted", "mine", rois.manifest["checks"][0]["message"]),
+    ]
+    with pytest.raises(InputError, match="strict: 0 of the ROIs were corrected and 2 more"):
+        make(home, HEADER.format("box"), *rows, pseudonymise=False, strict=True)
+    shutil.rmtree(home / "cache")
+    with pytest.raises(InputError, match="2 of 3 lesion views cannot be used: .*one gray value"):
+        make(home, HEADER.format("box"), *rows, strict=True)
+    with pytest.raises(InputError, match=r"mine: no lesion left: .*one gray value \(2000\)"):
+        make(home, HEADER.format("box"), rows[1])
 
 
 def test_a_polarity_that_contradicts_the_header_counts_as_a_correction(home: Path) -> None:

@@ -256,8 +256,10 @@ def cut_rois(
             )
         check_pixel_um(view.pixel_um, view.spacing_source)
     extracted = extract_rois.crop_rois(image, views, background)
-    for error in filter(None, extracted.errors):
-        raise InputError(error)
+    for view, error in zip(views, extracted.errors, strict=True):
+        if error:
+            box = ";".join(f"{edge:g}" for edge in view.box)
+            raise InputError(error if len(views) == 1 else f"the box {box}: {error}")
     return extracted
 
 

@@ -1,7 +1,9 @@
-"""Print how DICOM mammograms are read: every decision, and no data of the patient.
+"""Print how images are read (DICOM, PNG, PGM, TIFF, NumPy ...): no data of the patient.
 
-mtl-jax inspect images/*.dcm
+mtl-jax inspect images/*.dcm films/*.png
 mtl-jax inspect one.dcm --png one.png --box "1200;800;1500;1150"
+
+For DICOM every decision of the reader is printed, for other images their size, bits and values.
 
 The PNG shows the normalized gray values at 200 um, bright where dense, with the box of the lesion.
 """
@@ -14,15 +16,17 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mtl_jax.imaging.dicom import read_with_record
+from mtl_jax.imaging.dicom import is_dicom, read_with_record
+from mtl_jax.imaging.read_image import read_stored
 from mtl_jax.imaging.resample import block_size, to_pixel_size
 from mtl_jax.imaging.roi import PIXEL_UM
 from mtl_jax.imaging.table_vs_header import same_spacing
-from mtl_jax.imaging.value_checks import check_pixel_um
+from mtl_jax.imaging.value_checks import check_pixel_um, check_values
 from mtl_jax.io import paths
 from mtl_jax.types import InputError
 
 Box = tuple[float, float, float, float]
+PERCENTILES = (0.1, 1, 50, 99, 99.9)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--frame", type=int, help="number of the frame, from 0")
     parser.add_argument("--png", type=_png, metavar="OUT.png", help="write an image of one FILE")
     parser.add_argument("--box", type=_box, help='"top;left;bottom;right" in stored pixels')
-    parser.add_argument("--pixel-um", type=float, help="pixel size if the header states none")
+    parser.add_argument("--pixel-um", type=float, help="pixel size if the file states none")
     flags = parser.parse_args(arguments)
     if flags.pixel_um is not None:
         check_pixel_um((flags.pixel_um, flags.pixel_um), "--pixel-um")
@@ -42,14 +46,16 @@ def main(arguments: list[str] | None = None) -> int:
     failed = False
     for path in flags.files:
         try:
-            gray, _, record = read_with_record(path, flags.frame)
+            gray, record, error = _read(path, flags.frame)
             spacing = _pixel_um(record, flags.pixel_um)
             print(f"{path}\n" + "".join(f"  {_line(item)}\n" for item in record.items()))
+            if error:
+                raise InputError(error)
             if flags.box:
                 _check_inside(flags.box, gray.shape, path)
             if flags.png:
                 if spacing is None:
-                    reason = record["spacing_error"] or "the header states no pixel size"
+                    reason = record.get("spacing_error") or "the file states no pixel size"
                     raise InputError(f"{path}: {reason}; give --pixel-um")
                 _image(gray, spacing, flags.box).save(flags.png)
         # A damaged file does not prevent the others from being shown.
@@ -67,8 +73,46 @@ def _png(text: str) -> Path:
     return path
 
 
+def _read(path: Path, frame: int | None) -> tuple[np.ndarray, dict[str, Any], str]:
+    """Return the gray (H, W), a record of it, and why an ingest rejects its values, or ''."""
+    if is_dicom(path):
+        gray, _, record = read_with_record(path, frame)
+        notes, error = record.pop("notes"), ""
+    else:
+        gray, record, notes, error = _read_other(path, frame)
+    percentiles = np.percentile(gray, PERCENTILES).tolist()
+    record["percentiles"] = [
+        f"{percent}%: {value:.6g}" for percent, value in zip(PERCENTILES, percentiles, strict=True)
+    ]
+    record["one_gray_value"] = "yes" if record["smallest"] == record["largest"] else "no"
+    return gray, record | {"notes": notes}, error
+
+
+def _read_other(path: Path, frame: int | None) -> tuple[np.ndarray, dict[str, Any], list[str], str]:
+    """Return the gray, the record, the notes and the error of an image that is not DICOM."""
+    stored = read_stored(path, frame)
+    notes, error = [], ""
+    try:
+        notes = [note.text for note in check_values(stored, None)]
+    except InputError as rejected:
+        error = str(rejected)
+    gray = stored.gray()
+    record = {
+        "format": path.suffix.removeprefix(".").upper(),
+        "rows": gray.shape[0],
+        "columns": gray.shape[1],
+        "type": str(stored.values.dtype),
+        "bits": stored.bits,
+        "inverted": "yes: white is zero" if stored.transformed else "no",
+        "spacing_um": None,
+        "smallest": float(gray.min()),
+        "largest": float(gray.max()),
+    }
+    return gray, record, notes, error
+
+
 def _pixel_um(record: dict[str, Any], option: float | None) -> tuple[float, float] | None:
-    """Return the pixel size of the header, or else that of --pixel-um; note a difference."""
+    """Return the pixel size of the file, or else that of --pixel-um; note a difference."""
     stated = record["spacing_um"]
     if stated is None:
         return None if option is None else (option, option)

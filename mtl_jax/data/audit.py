@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mtl_jax.data import image_notes
+from mtl_jax.data.collection_checks import Check
 from mtl_jax.exclusion_reasons import group_by_reason
 from mtl_jax.io.csv_safe import escape_formula, format_csv
 from mtl_jax.types import LesionView, RoiSet
@@ -41,6 +42,11 @@ def make_rows(
     return table
 
 
+def check_rows(name: str, checks: Sequence[Check]) -> list[dict[str, Any]]:
+    """Return a row of audit.csv for each check of the collection called `name`."""
+    return [{"decision": NOTED, "item": name, "reason": check.message} for check in checks]
+
+
 def item_name(view: LesionView) -> str:
     """Return the name of a lesion view: case/lesion/view."""
     return f"{view.case_id}/{view.lesion_id}/{view.view}"
@@ -67,9 +73,19 @@ def format_summary(collections: Sequence[RoiSet]) -> str:
 
 
 def summary_lines(rois: RoiSet) -> list[str]:
-    """Return a line per kind of note on the ROIs and per reason for leaving items out."""
-    lines = image_notes.format_lines(rois)
-    reasons = group_by_reason(rois.manifest["left_out"])
+    """Return a line per check, per kind of note on the ROIs, and per reason for leaving items out.
+
+    What a check counts is not repeated.
+    """
+    checks = rois.manifest.get("checks", [])
+    kinds = tuple(check["kind"] for check in checks)
+    lines = [f"{rois.name}: check: {check['message']}" for check in checks]
+    lines += image_notes.format_lines(rois, kinds)
+    reasons = [
+        (reason, items)
+        for reason, items in group_by_reason(rois.manifest["left_out"])
+        if not reason.startswith(kinds)
+    ]
     lines += [
         f"{rois.name}: {len(items)} left out: {reason}" for reason, items in reasons[:MAX_REASONS]
     ]

@@ -4,9 +4,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mtl_jax.data import duplicate_patients, extract_rois, near_duplicates, row_consistency, shards
+from mtl_jax.data import (
+    audit,
+    duplicate_patients,
+    extract_rois,
+    near_duplicates,
+    row_consistency,
+    shards,
+)
+from mtl_jax.data.collection_checks import CheckedView
 from mtl_jax.data.ingest_plan import USER_TABLES, Plan, describe_view
-from mtl_jax.types import Note
+from mtl_jax.types import LesionView, Note
 
 SHARED_IMAGE = (
     "its pixels are listed under more than one case: a patient could be in both the training and"
@@ -19,14 +27,36 @@ class Outcome(NamedTuple):
 
     `extracted` holds (job, index in the image, fraction outside the image) of each ROI. `reasons`
     say why a view is left out ('' if it is not). `notes` are those of the images. `failures` has
-    one error per lesion view that could not be used. `images` holds each image of each case.
+    one error per lesion view that could not be used, and `constant` one per lesion view whose ROI
+    has one gray value, by its number. `images` holds each image of each case, and `results` the
+    number and the result of the image of each ROI.
     """
 
     extracted: dict[int, tuple[extract_rois.ImageJob, int, float]]
     reasons: list[str]
     notes: dict[int, tuple[Note, ...]]
     failures: list[str]
+    constant: dict[int, str]
     images: list[duplicate_patients.ImageIdentity]
+    results: dict[int, tuple[int, extract_rois.ImageRois]]
+
+    def checked_views(self, views: Sequence[LesionView]) -> list[CheckedView]:
+        """Return the ROIs for the checks of the collection, named as in `views`."""
+        checked = []
+        for number, (_, position, _) in sorted(self.extracted.items()):
+            image, result = self.results[number]
+            checked.append(
+                CheckedView(
+                    audit.item_name(views[number]),
+                    views[number],
+                    self.notes[number],
+                    image,
+                    float(result.contrast[position]),
+                    result.largest,
+                    result.depth,
+                )
+            )
+        return checked
 
 
 def extract_plan(plan: Plan, scratch: Path, workers: int, strips: bool = False) -> Outcome:
@@ -91,7 +121,8 @@ def _make_outcome(
     row_checks: Mapping[int, tuple[str, tuple[Note, ...]]],
 ) -> Outcome:
     views = plan.collection.views
-    outcome = Outcome({}, list(plan.reasons), {}, [], _image_identities(plan, readable, results))
+    identities = _image_identities(plan, readable, results)
+    outcome = Outcome({}, list(plan.reasons), {}, [], {}, identities, {})
     for number, (error, _) in row_checks.items():
         if error:
             outcome.reasons[number] = plan.names.failure(error)
@@ -102,18 +133,30 @@ def _make_outcome(
     )
     for image, (job, result, numbers) in enumerate(zip(jobs, results, readable, strict=True)):
         if image in shared:
-            result = result._replace(errors=(SHARED_IMAGE,) * len(numbers), unreadable=True)
+            # Blank images are equal, too.
+            errors = tuple(
+                error if position in result.constant else SHARED_IMAGE
+                for position, error in enumerate(result.errors)
+            )
+            result = result._replace(errors=errors, unreadable=True)
         for position, number in enumerate(numbers):
             error = result.errors[position]
             if not error:
                 outcome.extracted[number] = (job, position, float(result.outside[position]))
+                outcome.results[number] = (image, result)
                 outcome.notes[number] = row_checks[number][1] + result.notes[position]
                 continue
             # The notes are added so that everything can be corrected at once.
             notes = [note.text for note in result.notes[position]] if result.notes else []
             suffix = f"; noted: {'; '.join(notes)}" if notes else ""
-            outcome.reasons[number] = plan.names.failure(error) + suffix
+            is_constant = position in result.constant
+            # The error of a constant ROI holds fixed words and a number, like a note.
+            reason = error if is_constant else plan.names.failure(error)
+            outcome.reasons[number] = reason + suffix
             if result.excluded:
+                continue
+            if is_constant:
+                outcome.constant[number] = f"{describe_view(views[number])}: {error}{suffix}"
                 continue
             # An error of the image is listed with the first of its rows only.
             first = views[numbers[0]]

@@ -15,11 +15,18 @@ from mtl_jax.data import contact_strip
 from mtl_jax.data.near_duplicates import pixel_digest
 from mtl_jax.data.parallel import ordered_map
 from mtl_jax.data.patients import header_digest
-from mtl_jax.data.plausibility import check_location, check_polarity, check_roi
+from mtl_jax.data.plausibility import (
+    CONSTANT_CURE,
+    ONE_GRAY,
+    check_location,
+    check_polarity,
+    constant_rows,
+)
 from mtl_jax.data.privacy import suppress_warnings
 from mtl_jax.data.row_consistency import check_spacing
 from mtl_jax.imaging.dicom_attributes import MAGNIFIED
 from mtl_jax.imaging.gray_mapping import apply_curve
+from mtl_jax.imaging.lesion_contrast import lesion_contrast
 from mtl_jax.imaging.read_image import read_stored
 from mtl_jax.imaging.resample import average_blocks, block_size, input_slice, output_shape
 from mtl_jax.imaging.roi import PIXEL_UM, roi_indices, to_12_bit, to_counts
@@ -31,7 +38,7 @@ from mtl_jax.io.progress import Bar
 from mtl_jax.types import ROI_PIXELS, InputError, LesionView, Note
 
 # Increase it when a rule of docs/facts.md changes: cached ROIs and shards are then made again.
-RULES_VERSION = 2
+RULES_VERSION = 3
 
 
 class ImageJob(NamedTuple):
@@ -60,7 +67,10 @@ class ImageRois(NamedTuple):
     `rois` are counts (n, 128, 128) int16, `outside` (n,) the fraction of each ROI outside the
     image, `errors` why a ROI could not be extracted ('' if it could), `notes` those of each lesion
     view. `excluded`: the image is a magnification view. `pixels` and `patient` are digests of all
-    pixels and of the PatientID, '' if unknown.
+    pixels and of the PatientID, '' if unknown. `constant` are the positions of ROIs that have one
+    gray value, which is also their error. `contrast` (n,) is how much brighter each lesion is than
+    its surroundings (imaging/lesion_contrast.py); `largest` is the largest stored value, of
+    `depth` bits. Both are NaN if unknown.
     """
 
     rois: np.ndarray
@@ -71,6 +81,10 @@ class ImageRois(NamedTuple):
     pixels: str = ""
     patient: str = ""
     notes: tuple[tuple[Note, ...], ...] = ()
+    constant: frozenset[int] = frozenset()
+    contrast: np.ndarray = np.empty(0)
+    largest: float = float("nan")
+    depth: int = 0
 
 
 def make_job(
@@ -137,7 +151,15 @@ def extract(job: ImageJob) -> ImageRois:
         file = io.BytesIO()
         digests = np.array([result.pixels, result.patient])
         notes = np.array(json.dumps(result.notes))
-        np.savez(file, rois=result.rois, outside=result.outside, digests=digests, notes=notes)
+        np.savez(
+            file,
+            rois=result.rois,
+            outside=result.outside,
+            digests=digests,
+            notes=notes,
+            contrast=result.contrast,
+            values=np.array([result.largest, result.depth]),
+        )
         with atomic.report_write_errors(job.cache_path):
             job.cache_path.parent.mkdir(parents=True, exist_ok=True)
         atomic.write_bytes(job.cache_path, _checksum(file.getvalue()) + file.getvalue())
@@ -165,8 +187,18 @@ def _load_cached(job: ImageJob) -> ImageRois | None:
         rois, outside = file["rois"], file["outside"]
         pixels, patient = file["digests"].tolist()
         notes_of_views = json.loads(file["notes"].item())
-    notes = tuple(tuple(Note(*note) for note in notes) for notes in notes_of_views)
-    return ImageRois(rois, outside, ("",) * len(rois), pixels=pixels, patient=patient, notes=notes)
+        contrast, (largest, depth) = file["contrast"], file["values"].tolist()
+    return ImageRois(
+        rois,
+        outside,
+        ("",) * len(rois),
+        pixels=pixels,
+        patient=patient,
+        notes=tuple(tuple(Note(*note) for note in notes) for notes in notes_of_views),
+        contrast=contrast,
+        largest=largest,
+        depth=int(depth),
+    )
 
 
 def _checksum(data: bytes) -> bytes:
@@ -239,7 +271,8 @@ def crop_rois(
 ) -> ImageRois:
     """Return the ROIs of `image` around the lesions of `views`, at ingest and at scoring."""
     rois = np.zeros((len(views), ROI_PIXELS, ROI_PIXELS), np.int16)
-    outside = np.zeros(len(views))
+    outside, contrast = np.zeros(len(views)), np.full(len(views), np.nan)
+    constant = set()
     errors: list[str] = []
     notes: list[tuple[Note, ...]] = []
     image_notes: dict[int | None, tuple[Note, ...]] = {}
@@ -252,14 +285,39 @@ def crop_rois(
             view_notes = check_polarity(view, image)
             roi, outside[number] = _crop_roi(image, limits, view)
             view_notes += check_location(view.box, image.values.shape, view.pixel_um, user_table)
-            view_notes += check_roi(roi)
+            contrast[number] = lesion_contrast(roi, _sides(view))
             rois[number] = to_counts(roi, background)
+            if constant_rows(rois[number : number + 1]).item():
+                constant.add(number)
+                raise InputError(f"{ONE_GRAY} ({roi[0, 0]:g}){CONSTANT_CURE}")
             errors.append("")
         except InputError as error:
             view_notes = ()
             errors.append(str(error))
         notes.append(image_notes.get(view.bits, ()) + view_notes)
-    return ImageRois(rois, outside, tuple(errors), notes=tuple(notes))
+    return ImageRois(
+        rois,
+        outside,
+        tuple(errors),
+        notes=tuple(notes),
+        constant=frozenset(constant),
+        contrast=contrast,
+        largest=_largest(image),
+        depth=image.depth,
+    )
+
+
+def _largest(image: StoredImage) -> float:
+    """Return the largest stored value; NaN for floats, and for exposures, which fill no scale."""
+    is_exposure = image.depth != image.bits
+    return float("nan") if image.values.dtype.kind == "f" or is_exposure else image.largest
+
+
+def _sides(view: LesionView) -> tuple[float, float]:
+    """Return the height and width of the lesion's box in pixels of 200 µm."""
+    top, left, bottom, right = view.box
+    row_um, column_um = view.pixel_um
+    return (bottom - top) * row_um / PIXEL_UM, (right - left) * column_um / PIXEL_UM
 
 
 def _crop_roi(

@@ -72,10 +72,12 @@ def count_notes(noted: Iterable[tuple[str, Sequence[Note]]]) -> list[dict[str, A
     )
 
 
-def format_lines(rois: RoiSet) -> list[str]:
-    """Return a line per kind of note on the images of `rois`, for the screen."""
+def format_lines(rois: RoiSet, without: Sequence[str] = ()) -> list[str]:
+    """Return a line per kind of note on the images of `rois` but the kinds `without`."""
     lines = []
     for entry in rois.manifest.get("notes", []):
+        if entry["kind"] in without:
+            continue
         decision = "repaired" if entry["corrected"] else "noted"
         example = f" (the first: {entry['detail']})" if entry["detail"] else ""
         lines.append(f"{rois.name}: {entry['lesion_views']} {decision}: {entry['kind']}{example}")

@@ -11,6 +11,8 @@ import numpy as np
 
 from mtl_jax.data import (
     audit,
+    collection_checks,
+    constant_rois,
     contact_sheet,
     duplicate_patients,
     extract_rois,
@@ -31,6 +33,7 @@ from mtl_jax.data.ingest_plan import (
 )
 from mtl_jax.data.sources import SOURCES
 from mtl_jax.data.table_errors import MAX_ERRORS, join_errors
+from mtl_jax.exclusion_reasons import group_by_reason
 from mtl_jax.io import atomic
 from mtl_jax.types import ROI_PIXELS, InputError, RoiSet
 
@@ -70,7 +73,7 @@ def load(
     """
     name, path = _split_spec(spec)
     if name == "shards":
-        rois = shards.open_shards(Path(path))
+        rois = constant_rois.leave_out(shards.open_shards(Path(path)))
         _reject_unaccepted(rois, path, rules)
         return rois
     plan = make_plan(name, path, background, options.get(name, {}), rules)
@@ -97,8 +100,8 @@ def make_shards(
     rois = _open_or_make(folder, plan, rules, contact_sheets)
     if rois.manifest.get("fingerprint") != plan.fingerprint:
         raise InputError(
-            f"{folder}: contains shards made from other data or settings; delete it or choose"
-            " another folder"
+            f"{folder}: contains shards made from other data or settings, or by an earlier version;"
+            " delete it or choose another folder"
         )
     return rois
 
@@ -130,7 +133,8 @@ def _reject_unaccepted(rois: RoiSet, path: str, rules: Rules) -> None:
 
 
 def _reject_corrected(rois: RoiSet, name: str) -> None:
-    unusable = rois.manifest.get("counts", {}).get("unusable", 0)
+    counts = rois.manifest.get("counts", {})
+    unusable = counts.get("unusable", 0) + counts.get("constant", 0)
     corrected = int(np.count_nonzero(rois.index["note"] != ""))
     if unusable or corrected:
         raise InputError(
@@ -173,7 +177,9 @@ def _make(folder: Path, plan: Plan, rules: Rules, contact_sheets: Path | None) -
         )
     scratch = folder.with_name(f".{collection.name}.images")
     outcome = extract_plan(plan, scratch, rules.workers, contact_sheets is not None)
-    _report_failures(outcome.failures, len(outcome.extracted), plan, rules)
+    constant = list(outcome.constant.values())
+    failures = outcome.failures + constant if rules.strict else outcome.failures
+    _report_failures(failures, len(outcome.extracted), plan, rules)
     notes = [
         *collection.notices,
         *duplicate_patients.check_ids(plan.record["ids_look_like"], plan.written_ids),
@@ -182,7 +188,10 @@ def _make(folder: Path, plan: Plan, rules: Rules, contact_sheets: Path | None) -
     for note in notes:
         print(f"mtl_jax: note: {collection.name}: {note}", file=sys.stderr)
     if not outcome.extracted:
-        raise InputError(f"{collection.name}: no lesion left: {extract_rois.MAGNIFIED}")
+        reason, _ = group_by_reason([("", reason) for reason in outcome.reasons])[0]
+        raise InputError(f"{collection.name}: no lesion left: {reason}")
+    if constant and not rules.strict:
+        _print_left_out(collection.name, constant)
     if rules.strict:
         corrected = [
             (describe_view(collection.views[number]), corrections)
@@ -222,6 +231,10 @@ def _write_shards(folder: Path, plan: Plan, outcome: Outcome) -> None:
     table = audit.make_rows(views, plan.images, outcome.reasons, plan.record["left_out"])
     if len(table) != len(collection.views) + len(collection.left_out):
         raise ValueError(f"{collection.name}: the audit has {len(table)} rows")
+    checks = collection_checks.check_collection(
+        outcome.checked_views(plan.views),
+        [audit.item_name(plan.views[number]) for number in outcome.constant],
+    )
     numbers = sorted(extracted)
     kept_views = [views[number] for number in numbers]
     kept_images = [plan.images[number] for number in numbers]
@@ -236,7 +249,9 @@ def _write_shards(folder: Path, plan: Plan, outcome: Outcome) -> None:
     record = plan.record | {
         "decisions": plan.record["decisions"] + sentences,
         "fingerprint": plan.fingerprint,
-        "counts": index_records.count_rois(table, kept_views, kept_images, unusable),
+        "counts": index_records.count_rois(table, kept_views, kept_images, unusable)
+        | {"constant": len(outcome.constant)},
+        "checks": [check.record() for check in checks],
         "notes": image_notes.count_notes(
             (
                 audit.item_name(views[n]),
@@ -252,6 +267,7 @@ def _write_shards(folder: Path, plan: Plan, outcome: Outcome) -> None:
     index = index_records.index_rows(kept_views, kept_images, outside)
     chunks = _read_chunks([extracted[number][:2] for number in numbers])
     patient_rows = _patient_rows(plan, numbers, outcome.images)
+    table += audit.check_rows(collection.name, checks)
     shards.write(
         folder, collection.name, index, chunks, record, audit.format_table(table), patient_rows
     )
@@ -277,6 +293,11 @@ def _report_failures(failures: Sequence[str], usable: int, plan: Plan, rules: Ru
             f"{name}: {len(failures)} of {usable + len(failures)} lesion views cannot be used:"
             f" {join_errors(messages)}" + (cure if usable else "")
         )
+    _print_left_out(name, messages)
+
+
+def _print_left_out(name: str, messages: Sequence[str]) -> None:
+    """List the first lesion views that are left out on stderr, and the number of the others."""
     for message in messages[:MAX_ERRORS]:
         print(f"mtl_jax: {name}: left out: {message}", file=sys.stderr)
     if len(messages) > MAX_ERRORS:

@@ -20,6 +20,7 @@ COVERS = "the lesion covers more than 75% of the rows and of the columns of the 
 BEYOND = "the location of the lesion extends beyond the image"
 SMALL = "the lesion is smaller than 1 mm"
 ONE_GRAY = "all pixels of the ROI have one gray value"
+CONSTANT_CURE = ": correct its location, or the image if it is blank"
 POLARITY = "the polarity of the table is used, but the header states that bright is dense"
 
 
@@ -74,10 +75,12 @@ def check_location(
     return tuple(notes)
 
 
-def check_roi(roi: np.ndarray) -> tuple[Note, ...]:
-    """Return a note if all pixels of an ROI are equal, as in the background or a blank file."""
-    value = float(roi.flat[0])
-    return (Note(ONE_GRAY, f"{value:g}"),) if (roi == value).all() else ()
+def constant_rows(counts: np.ndarray) -> np.ndarray:
+    """Return which of the ROIs (n, 128, 128) have one gray value, bool (n,).
+
+    Such an ROI shows the background, or a blank image: it says nothing about a lesion.
+    """
+    return counts.min((1, 2)) == counts.max((1, 2))
 
 
 def check_polarity(view: LesionView, image: StoredImage) -> tuple[Note, ...]:

@@ -138,17 +138,21 @@ CURE = "; delete the folder and make the shards again"
 
 def content_digest(rois: RoiSet) -> str:
     """Return the SHA-256 of the ROIs, the index and the patients, whenever and wherever made."""
-    parts = [shard["sha256"] for shard in rois.manifest["shards"]]
-    tables = (rois.manifest[name] for name in ("index", "patients") if name in rois.manifest)
-    parts += [table["sha256"] for table in tables]
-    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+    return hashlib.sha256(" ".join(_content(rois.manifest)).encode()).hexdigest()
+
+
+def _content(manifest: Mapping[str, Any]) -> list[str]:
+    """Return the checksums of the shards, the index and the patients."""
+    tables = (manifest[name] for name in ("index", "patients") if name in manifest)
+    return [entry["sha256"] for entry in (*manifest["shards"], *tables)]
 
 
 def reject_replaced(rois: RoiSet) -> None:
     """Raise InputError if the folder of `rois`, from which rows are still read, was replaced."""
     folders = {Path(s.filename).parent for s in rois.shards if isinstance(s, np.memmap)}
     for folder in folders:
-        if not (folder / "manifest.json").is_file() or _read_manifest(folder) != rois.manifest:
+        present = (folder / "manifest.json").is_file()
+        if not present or _content(_read_manifest(folder)) != _content(rois.manifest):
             raise InputError(
                 f"{folder}: these shards were replaced while the job ran; restore the previous "
                 "ones or name another --workdir, and start again"

@@ -142,6 +142,7 @@ def _describe_collection(rois: RoiSet, official_learned: bool) -> dict[str, Any]
         "namespace": patients.namespace_of(rois),
         "official_test_learned": official_learned,
         "official_split": {mark: int((index["split"] == mark).sum()) for mark in marks if mark},
+        "checks": rois.manifest.get("checks", []),
         "notes": rois.manifest.get("notes", []),
         "left_out": rois.manifest["left_out"],
         "decisions": rois.manifest["decisions"],

@@ -50,6 +50,17 @@ class StoredImage(NamedTuple):
         part = self.values[rows, columns]
         return np.asarray(part, np.float32) if self.lut is None else self.lut.take(part)
 
+    @property
+    def largest(self) -> float:
+        """Return the largest stored value without padding; NaN if all values are padding."""
+        values = self.without_padding(self.values)
+        return float(values.max()) if values.size else float("nan")
+
+    def without_padding(self, values: np.ndarray) -> np.ndarray:
+        """Return those of some of the stored `values` that are not padding, (n,)."""
+        first, stop = self.padding
+        return values[(values < first) | (values >= stop)] if stop > first else values.ravel()
+
     def limits(self) -> tuple[float, float]:
         """Return the bounds of the gray of the whole image."""
         low, high = self.values.min(), self.values.max()

@@ -61,7 +61,7 @@ def check_values(stored: StoredImage, bits: int | None) -> tuple[Note, ...]:
         return ()
     used = max(int(high).bit_length(), 1)
     detail = f"{100 * BULK_SHARE:g}% of the values{exclusion} fit {used} of {depth} bits: "
-    if _without_padding(stored.values, stored.padding).max() >= 1 << used:
+    if stored.largest >= 1 << used:
         detail += f"if intended, save brighter values as {(1 << used) - 1} and give bits {used}"
     else:
         detail += "if intended, give bits"
@@ -141,10 +141,4 @@ def _bulk_quantile(sample: np.ndarray) -> float:
 def _sample(stored: StoredImage) -> np.ndarray:
     """Return the values (n,) on a coarse grid, without padding."""
     step = int(np.clip((stored.values.size / N_SAMPLED) ** 0.5, 1, 8))
-    return _without_padding(stored.values[::step, ::step], stored.padding)
-
-
-def _without_padding(values: np.ndarray, padding: tuple[int, int]) -> np.ndarray:
-    """Return the values (n,) without padding."""
-    first, stop = padding
-    return values[(values < first) | (values >= stop)] if stop > first else values.ravel()
+    return stored.without_padding(stored.values[::step, ::step])
