@@ -13,6 +13,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "run": Command("mtl_jax.commands.run", "run a job: train, evaluate and report"),
     "list": Command("mtl_jax.commands.list", "list jobs, collections, backbones and weights"),
+    "manifest": Command("mtl_jax.commands.make_manifest", "make a manifest from your table"),
     "shards": Command("mtl_jax.commands.make_shards", "make ROIs from collections of mammograms"),
     "verify": Command("mtl_jax.commands.verify_shards", "verify folders of ROIs"),
     "inspect": Command("mtl_jax.commands.inspect_dicom", "show how an image is read"),
