@@ -124,9 +124,10 @@ def open_workbook(path: Path, **options: bool) -> Iterator[openpyxl.Workbook]:
     """Yield an XLSX file that openpyxl opens with `options`; any error names the file."""
     try:
         _reject_zip_bomb(path)
-        with warnings.catch_warnings():
+        # openpyxl does not close a damaged file that it opened.
+        with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about styles and extensions, which hold no cell
-            book = openpyxl.load_workbook(path, keep_links=False, **options)
+            book = openpyxl.load_workbook(file, keep_links=False, **options)
             try:
                 yield book
             finally:
