@@ -120,6 +120,19 @@ def test_misspelt_columns_are_rejected_and_unused_columns_listed(
     assert "mtl_jax: note: l.csv: columns not used: label\n" in capsys.readouterr().err
 
 
+def test_an_roi_of_one_gray_value_is_rejected_with_its_row(
+    films: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    np.save(tmp_path / "blank.npy", np.full((300, 280), 700, np.uint16))
+    rows = table(tmp_path / "l.csv", FULL, "a.npy,P,1,L,CC,", "blank.npy,Q,1,R,CC,")
+    images = [films / "a.npy", tmp_path / "blank.npy"]
+    command = [model, *images, "--lesions", rows, "--no-evidence", "--out", tmp_path / "out"]
+    assert score.main([*map(str, command)]) == 2
+    (message,) = capsys.readouterr().err.splitlines()
+    assert "l.csv line 3: all pixels of the ROI have one gray value" in message
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     "name", ["again/a2.npy", r"again\a2.npy", "./again/a2.npy", "{folder}/again/a2.npy", "{whole}"]
 )

@@ -201,6 +201,14 @@ def test_invalid_arguments_are_named(given: dict, reason: str) -> None:
         scored(FILM, **given)
 
 
+def test_a_box_whose_roi_has_one_gray_value_is_named() -> None:
+    film = np.pad(FILM, ((0, 200), (0, 200)))
+    with pytest.raises(InputError, match="^the box 240;230;260;250: all pixels of the ROI"):
+        scored(film, [(40, 30, 60, 50), (240, 230, 260, 250)], bits=12)
+    with pytest.raises(InputError, match="^all pixels of the ROI have one gray value .0 of 4095.:"):
+        scored(film, [(240, 230, 260, 250)], bits=12)
+
+
 def test_bits_are_treated_as_in_the_ingest() -> None:
     with pytest.raises(InputError, match="bits=12 is invalid for uint8 pixels"):
         scored((FILM >> 4).astype(np.uint8), bits=12)

@@ -139,7 +139,7 @@ def test_an_roi_with_one_gray_value_is_left_out_and_strict_rejects_it(
     )
     rois = make(home, HEADER.format("box"), *rows, pseudonymise=False)
     assert rois.index["case_id"].tolist() == ["P1"]
-    reason = f"{plausibility.ONE_GRAY} (2000)"
+    reason = f"{plausibility.ONE_GRAY} (2000 of 4095)"
     assert all(text.startswith(reason) for _, text in rois.manifest["left_out"])
     counts = rois.manifest["counts"]
     assert (counts["constant"], counts["unusable"], counts["left_out"]) == (2, 0, 2)
@@ -164,7 +164,9 @@ def test_an_roi_with_one_gray_value_is_left_out_and_strict_rejects_it(
     shutil.rmtree(home / "cache")
     with pytest.raises(InputError, match="2 of 3 lesion views cannot be used: .*one gray value"):
         make(home, HEADER.format("box"), *rows, strict=True)
-    with pytest.raises(InputError, match=r"mine: no lesion left: .*one gray value \(2000\)"):
+    with pytest.raises(
+        InputError, match=r"mine: no lesion left: .*one gray value \(2000 of 4095\)"
+    ):
         make(home, HEADER.format("box"), rows[1])
 
 

@@ -285,7 +285,7 @@ def test_tools(home: Path, tmp_path: Path) -> None:
     # Only lesions of an unusable image are left out, with a message; --strict stops the ingest.
     status, text, errors = tool("make_shards.py", f"manifest:{home}/m.csv", "--out", tmp_path / "n")
     assert status == 0 and "mine: 1 left out: truncated" in text
-    assert errors.count("\n") == 2 and "b.pgm: truncated" in errors
+    assert errors.count("\n") == 3 and "b.pgm: truncated" in errors
     failing = [
         tool("verify_shards.py", out / "mine"),
         tool("make_shards.py", f"manifest:{home}/m.csv", "--out", out),

@@ -28,10 +28,8 @@ def leave_out(rois: RoiSet) -> RoiSet:
         return rois
     names = rois.index["roi_id"][constant].tolist()
     check = check_constant(names, len(rois))
-    print(
-        f"mtl_jax: note: {rois.name}: {check.message}: {join_first(names, MAX_EXAMPLES)}",
-        file=sys.stderr,
-    )
+    first = join_first(names, MAX_EXAMPLES)
+    print(f"mtl_jax: note: {rois.name}: {check.message} ({first})", file=sys.stderr)
     if constant.all():
         raise InputError(f"{rois.name}: no ROI left: {ONE_GRAY}")
     index = {column: values[~constant] for column, values in rois.index.items()}

@@ -289,7 +289,7 @@ def crop_rois(
             rois[number] = to_counts(roi, background)
             if constant_rows(rois[number : number + 1]).item():
                 constant.add(number)
-                raise InputError(f"{ONE_GRAY} ({roi[0, 0]:g}){CONSTANT_CURE}")
+                raise InputError(f"{ONE_GRAY} ({roi[0, 0]:g} of 4095){CONSTANT_CURE}")
             errors.append("")
         except InputError as error:
             view_notes = ()

@@ -96,9 +96,10 @@ class ImageMatcher:
         shown = path.relative_to(root)
         folders = [part for part in dropped if not re.fullmatch(r"[A-Za-z]:", part)]
         if folders and len(shown.parts) > len(PurePosixPath(end).parts):
+            folder = path.parents[len(PurePosixPath(end).parts) - 1]
             raise InputError(
                 f"image {text!r}: the only image of that name is {shown}, in another folder:"
-                " correct it, or name the folder of the images with --images"
+                f" correct it, or give --images {folder} if it is that one"
             )
 
     def _count(self, how: str, shortened: bool) -> None:

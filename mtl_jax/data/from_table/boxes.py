@@ -38,6 +38,7 @@ KNOWN_NAMES: dict[str, tuple[tuple[str, str, str, str], ...]] = {
         ("top", "left", "bottom", "right"),
         ("row0", "col0", "row1", "col1"),
         ("row1", "col1", "row2", "col2"),
+        ("r0", "c0", "r1", "c1"),
         ("rowmin", "colmin", "rowmax", "colmax"),
     ),
 }

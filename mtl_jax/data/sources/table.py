@@ -128,9 +128,10 @@ def open_workbook(path: Path, **options: bool) -> Iterator["openpyxl.Workbook"]:
 
     try:
         _reject_zip_bomb(path)
-        with warnings.catch_warnings():
+        # openpyxl does not close a damaged file that it opened.
+        with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about styles and extensions, which hold no cell
-            book = openpyxl.load_workbook(path, keep_links=False, **options)
+            book = openpyxl.load_workbook(file, keep_links=False, **options)
             try:
                 yield book
             finally:
