@@ -152,7 +152,9 @@ def calibration(labels: ArrayLike, scores: ArrayLike, bins: int = 10) -> Calibra
     ----------
     Murphy and Winkler 1977, Appl Stat 26:41.
     """
-    truth, values = check_scores(labels, scores)
+    truth, values = check_scores(labels, scores, both_classes=False)
+    if not len(values):
+        raise ValueError("scores: no case; expected at least one")
     if values.min() < 0.0 or values.max() > 1.0:
         i = int(np.argmax((values < 0.0) | (values > 1.0)))
         raise ValueError(
