@@ -193,6 +193,7 @@ def _notes(
 ) -> list[str]:
     notes = []
     n_malignant, n_benign = record["n_malignant"], record["n_benign"]
+    is_small = min(n_malignant, n_benign) < MIN_LESIONS
     if unrecognized := unrecognized_truths(lesions):
         notes.append(f"{_count(unrecognized, 'lesion')}: {UNKNOWN_TRUTH}")
     if record["n_patients"] is None:
@@ -208,7 +209,9 @@ def _notes(
         only = "malignant" if n_malignant else "benign"
         undefined = "specificity" if n_malignant else "sensitivity"
         notes.append(f"all lesions are {only}: AUC, {undefined} and calibration are not defined")
-    elif any(m["calibration"] for m in record["models"]) and min(n_malignant, n_benign) < 100:
+    elif (
+        any(m["calibration"] for m in record["models"]) and min(n_malignant, n_benign) < MIN_LESIONS
+    ):
         notes.append(FEW_LESIONS)
     if n_flagged := sum(bool(lesion.flags) for lesion in labelled):
         notes.append(
