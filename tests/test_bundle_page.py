@@ -94,6 +94,28 @@ class Addresses(HTMLParser):
                 self.found.append(value or "")
 
 
+def test_the_evaluation_of_both_models_is_on_the_page(scored: Path) -> None:
+    """Four of the five lesions have a reference standard, two of each class."""
+    record = json.loads((scored / "evaluation.json").read_text())
+    assert (record["n_malignant"], record["n_benign"], record["n_without_truth"]) == (2, 2, 1)
+    page = (scored / "scores.html").read_text()
+    assert page.index("<h2>Evaluation</h2>") < page.index('<table id="lesions">')
+    with (scored / "lesions.csv").open() as file:
+        lesions = [line for line in csv.DictReader(file) if line["truth"]]
+    for model, column in zip(record["models"], ("score", "compared_score"), strict=True):
+        by_class = {
+            truth: [float(line[column]) for line in lesions if line["truth"] == truth]
+            for truth in ("malignant", "benign")
+        }
+        ordered = np.greater.outer(by_class["malignant"], by_class["benign"])
+        assert model["auc"]["auc"] == ordered.mean()
+        assert f"<td>{ordered.mean():.3f} (95% CI " in page
+    first, second = (model["auc"]["auc"] for model in record["models"])
+    assert f"first − second model: {first - second:+.3f} (95% CI " in page
+    assert "these images: expected calibration error" in page
+    assert page.count('class="reliability"') == 2
+
+
 def test_page_escapes_texts_and_makes_no_requests(scored: Path) -> None:
     page = (scored / "scores.html").read_text()
     assert HOSTILE not in page and str(escape(HOSTILE)) in page

@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -114,9 +115,9 @@ def test_far_distance_is_a_percentile_of_nearest_distances() -> None:
 
 def test_reliability_figure_has_a_point_per_bin() -> None:
     check = calibration.assess("a <b>", [0, 1] * 20, np.linspace(0.01, 0.99, 40), np.arange(40))
-    drawn = str(reliability_figure({"lesion": {"checks": [check]}}))
+    drawn = str(reliability_figure([check]))
     assert drawn.count("<circle") == len(check["count"]) == 4 and "a &lt;b&gt;" in drawn
-    assert reliability_figure(None) is None
+    assert reliability_figure([]) is None
 
 
 def spot_finder() -> bundle.Model:
@@ -172,7 +173,7 @@ def scored(pixels: np.ndarray, boxes: object = ((40, 30, 60, 50),), **given: obj
     model = spot_finder()
     background = {"correct": False, "along_mm": 3.2, "depth_mm": 1.6}
     model.about["preprocessing"] = {"background": background}
-    return model.score(pixels, boxes, **given)
+    return model.score(pixels, boxes, **({"pixel_um": 200} | given))
 
 
 FILM = RNG.integers(0, 4096, (90, 80)).astype(np.uint16)
@@ -189,7 +190,7 @@ FILM = RNG.integers(0, 4096, (90, 80)).astype(np.uint16)
         ({"bits": True}, "bits=True"),
         ({"pixel_um": (200, 200, 200)}, "one number or"),
         ({"pixel_um": "fine"}, "one number or"),
-        ({"pixel_um": None}, "expected two positive numbers"),
+        ({"pixel_um": float("nan")}, "expected two positive numbers"),
         ({"boxes": (40, 30, 60, 50)}, "box 40 is invalid: expected a list of"),
         ({"boxes": [(40, 30, 60)]}, "a list of .top, left"),
         ({"boxes": [(40, 30, 60, "x")]}, "a list of .top, left"),
@@ -223,6 +224,35 @@ def test_notes_of_the_ingest_are_warnings() -> None:
     with pytest.warns(UserWarning, match="12 of 16 bits") as warned:
         assert len(scored(FILM, [(40, 30, 60, 50), (20, 30, 40, 50)])) == 2
     assert len(warned) == 1
+
+
+def test_an_assumed_pixel_size_is_warned_of_once_and_recorded(tmp_path: Path) -> None:
+    model = bundle.load(make_untrained(tmp_path / "model"))
+    boxes = [(40, 30, 60, 50)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        given = model.score(FILM, boxes, pixel_um=200, bits=12)
+    assert model.assumptions == []
+    with pytest.warns(UserWarning) as warned:
+        assumed = [model.score(FILM, boxes, bits=12) for _ in range(2)]
+    assert [str(warning.message) for warning in warned] == [
+        "pixel_um was not given: 200 um was assumed; pass the pixel size in um"
+    ]
+    assert model.assumptions == ["pixel_um was not given: 200 um was assumed"]
+    # Still an array of numbers, as for the given pixel size.
+    assert all(type(scores) is np.ndarray and scores == given for scores in assumed)
+    with pytest.warns(UserWarning, match="200 um was assumed"):
+        bundle.load(tmp_path / "model").score(FILM, boxes, bits=12)
+
+
+def test_a_model_states_what_it_is(tmp_path: Path) -> None:
+    model = bundle.load(make_untrained(tmp_path / "model"))
+    assert repr(model) == (
+        "<mtl_jax model sttl-C1-test-seed0: alexnet, frozen C1, trained on 2 lesions of dm,"
+        " calibrated, phantom model>"
+    )
+    model.about["calibration"], model.about["phantom"] = None, False
+    assert repr(model).endswith("2 lesions of dm, not calibrated>")
 
 
 def lesion_roi(view: phantom.View) -> np.ndarray:
@@ -388,8 +418,8 @@ def test_bundles_of_version_0_1_0_give_the_same_scores(tmp_path: Path) -> None:
     contents = {path.name: path.read_bytes() for path in folder.iterdir()}
     model = bundle.load(folder)
     boxes = [(20, 20, 60, 60), (40, 30, 60, 50)]
-    scores = model.score(FILM, boxes, bits=12)
-    np.testing.assert_array_equal(scores, expected.score(FILM, boxes, bits=12))
+    scores = model.score(FILM, boxes, 200, bits=12)
+    np.testing.assert_array_equal(scores, expected.score(FILM, boxes, 200, bits=12))
     assert model.about == expected.about and model.network == expected.network
     # The digest of SHA256SUMS is the device id of Structured Reports.
     assert model.sha256 == atomic.file_sha256(folder / atomic.CHECKSUMS)

@@ -14,7 +14,9 @@ from kit import orthanc
 from kit.dicom import write_dicom
 from kit.untrained import make_untrained
 from pydicom.uid import DigitalMammographyXRayImageStorageForProcessing as ForProcessing
+from pydicom.uid import SecondaryCaptureImageStorage
 
+from mtl_jax import config
 from mtl_jax.commands import score
 from mtl_jax.phantom.collection import Parameters, write_collection
 
@@ -30,6 +32,15 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("phantom")
     write_collection(folder, Parameters("dm", 2, 3, 0.3, 1.0, 0.5, 0.4))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the digitized films that docs/tutorial.md makes and scores."""
+    folder, c = tmp_path_factory.mktemp("films"), config.default().data.phantom
+    fractions = c.difficulty, 1.0, c.test_fraction, c.malignant_fraction
+    write_collection(folder, Parameters("sfm", 4, 7, *fractions))
     return folder
 
 
@@ -112,6 +123,34 @@ def test_a_report_holds_score_roi_and_research_only(
     run(untrained, phantom, phantom / "manifest.csv", tmp_path / "again")
     again = [pydicom.dcmread(path) for path in sorted((tmp_path / "again/sr").iterdir())]
     assert [r.SOPInstanceUID for r in again] == [r.SOPInstanceUID for r in reports]
+
+
+def test_digitized_films_have_reports_without_an_invented_pixel_size(
+    untrained: Path, films: Path, tmp_path: Path
+) -> None:
+    """Films are secondary captures with NominalScannedPixelSpacing and no PixelSpacing."""
+    images = [pydicom.dcmread(path, stop_before_pixels=True) for path in films.glob("*.dcm")]
+    assert {image.SOPClassUID for image in images} == {SecondaryCaptureImageStorage}
+    assert not any("PixelSpacing" in image or "ImagerPixelSpacing" in image for image in images)
+    said = run(untrained, films, films / "manifest.csv", tmp_path / "out")
+    paths = sorted((tmp_path / "out" / "sr").iterdir())
+    reports = [pydicom.dcmread(path) for path in paths]
+    studies = {str(image.StudyInstanceUID) for image in images}
+    assert {str(report.StudyInstanceUID) for report in reports} == studies
+    content = [item for report in reports for item in items(report)]
+    rois = [item for item in content if item.ValueType == "SCOORD"]
+    assert len(rois) == len(images) == sum(len(lesion["views"]) for lesion in said["lesions"])
+    referred = {
+        str(roi.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
+        for roi in rois
+    }
+    assert referred == {str(image.SOPInstanceUID) for image in images}
+    names = {item.ConceptNameCodeSequence[0].CodeMeaning for item in content}
+    assert not [name for name in names if "Spacing" in name]
+    if shutil.which("dciodvfy"):
+        for path in paths:
+            ended = subprocess.run(["dciodvfy", path], capture_output=True, text=True)
+            assert "Error" not in ended.stdout + ended.stderr
 
 
 @pytest.mark.skipif(not shutil.which("dciodvfy"), reason="dciodvfy (dicom3tools) is not installed")
@@ -199,7 +238,16 @@ def test_laterality_is_reported_only_if_certain(
         ({"PatientOrientation": ""}, False),
         ({"PatientOrientation": "MLO"}, False),  # as CBIS-DDSM writes it
         ({"PatientOrientation": ["A", "FR"], "ImagerPixelSpacing": None}, False),
-        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "Modality": "OT"}, False),
+        ({"SOPClassUID": SecondaryCaptureImageStorage, "Modality": "OT"}, False),
+        (
+            {
+                "SOPClassUID": SecondaryCaptureImageStorage,
+                "PatientOrientation": ["A", "FR"],
+                "ImagerPixelSpacing": None,
+                "NominalScannedPixelSpacing": [0.085, 0.085],
+            },
+            False,
+        ),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1", "Modality": "CR"}, False),
     ],
 )

@@ -13,6 +13,7 @@ from scipy import stats
 from mtl_jax import roc
 from mtl_jax.roc.__main__ import main
 from mtl_jax.roc.read_scores import read_scores
+from mtl_jax.types import InputError
 
 
 def write_csv(path: Path, rows: list[dict]) -> Path:
@@ -422,9 +423,114 @@ def test_lesions_csv_of_a_scoring_is_read_if_its_truth_is_known(
     assert (
         "empirical        0.5000" in out
     )  # pairs of scores .1, .3, .5 above 0, .2, .4, .6: 1 + 2 + 3 of 12
-    unknown = write_csv(tmp_path / "b.csv", [*rows[:-1], rows[-1] | {"truth": ""}])
+    # A lesion without a reference standard is left out and counted: 2 + 2 + 2 of 9 pairs.
+    partly = write_csv(tmp_path / "b.csv", [*rows[:-1], rows[-1] | {"truth": ""}])
+    assert run(monkeypatch, partly) == 0
+    out = capsys.readouterr().out
+    assert "b.csv: rows left out: 1 of 7, whose truth is empty\n" in out
+    assert (
+        "3 malignant and 3 benign lesions, 6 patients" in out and "empirical        0.6667" in out
+    )
+    unknown = write_csv(tmp_path / "c.csv", [row | {"truth": ""} for row in rows])
     assert run(monkeypatch, unknown) == 2
-    assert "b.csv: truth in line 8 is empty; expected 0 (benign)" in capsys.readouterr().err
+    assert "c.csv: truth is empty in all 7 rows; fill it in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("labels", "options"),
+    [
+        (("0", "1"), ()),
+        (("0.0", "1.0"), ()),
+        (("False", "True"), ()),
+        (("Benign", "MALIGNANT"), ()),
+        (("negative", "positive"), ()),
+        (("N", "C"), ("--classes", "n,c")),
+        (("malignant", "benign"), ("--classes", "malignant,benign")),  # the user decides
+        (("1", "2"), ("--classes", "1,2")),
+    ],
+)
+def test_two_words_name_the_classes(
+    labels: tuple[str, str],
+    options: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The second word is the positive class: 7 of 9 pairs are in order, as counted by hand."""
+    values = {0: (1, 2, 5), 1: (3, 4, 6)}
+    rows = [
+        {"y_true": labels[i], "y_score": score} for i, scores in values.items() for score in scores
+    ]
+    assert run(monkeypatch, write_csv(tmp_path / "a.csv", rows), *options) == 0
+    out = capsys.readouterr().out
+    assert "a.csv: columns: label = y_true, score = y_score\n" in out
+    assert "empirical        0.7778" in out
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("label,score\nB,1\nM,2\nB,3\n", (), "label has the values B, M (line 2); expected 0"),
+        ("label,score\nbenign,1\n1,2\n", (), "label has the values benign, 1 (line"),
+        ("label,score\nB,1\nM,2\nx,3\n", ("--classes", "b,m"), "B, M, x (line 4); expected b or"),
+        ("label,score\n0,1\n1,2\n", ("--classes", "1"), "--classes=1 is invalid: expected two"),
+        ("label,score\n0,1\n1,2\n", ("--classes", "1,1.0"), "the negative class first"),
+        ("y_true,label,score\n0,0,1\n1,1,2\n", (), "y_true and label both name the field label"),
+        ("truth,probability\nbenign,.1\nmalignant,.2\n", (), "rename probability to score"),
+    ],
+)
+def test_classes_and_columns_are_never_guessed(
+    text: str,
+    options: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text(text)
+    command = [sys.executable, "-m", "mtl_jax.roc", str(path), *options]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == ""
+    assert message in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_where_selects_the_runs_of_a_table_of_predictions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One table with the runs of two approaches gives the results of two tables of one run."""
+    runs = {("mttl", 0): (0, 1.5), ("sttl", 0): (1, 0.5), ("mttl", 1): (2, 1.5)}
+    merged = []
+    for (approach, seed), simulation in runs.items():
+        rows = [row | {"approach": approach, "seed": seed} for row in score_rows(*simulation)]
+        merged += rows
+    path = write_csv(tmp_path / "predictions.csv", merged)
+    assert run(monkeypatch, path) == 2
+    err = capsys.readouterr().err
+    assert "has 3 scores" in err and "approach: mttl, sttl; choose rows with --where" in err
+    assert run(monkeypatch, path, "--where", "approach=mttl") == 2
+    assert "differ in seed: 0, 1; choose" in capsys.readouterr().err
+
+    where = ("--where", "approach=mttl", "--where", "Seed=0")
+    compared = ("--compare", path, "--compare-where", "approach=sttl")
+    assert run(monkeypatch, path, *where, *compared) == 0
+    out = capsys.readouterr().out
+    assert "predictions.csv (approach=mttl, seed=0): rows used: 120 of 360\n" in out
+    a = write_csv(tmp_path / "a.csv", score_rows(0, 1.5))
+    b = write_csv(tmp_path / "b.csv", score_rows(1, 0.5))
+    assert run(monkeypatch, a, "--compare", b) == 0
+    separate = capsys.readouterr().out
+    numbers = [[line for line in text.splitlines() if "0." in line] for text in (out, separate)]
+    assert numbers[0] == numbers[1] and len(numbers[0]) > 10
+
+    for conditions, message in (
+        (("--where", "approach=mtl"), "no row has approach=mtl; its values are mttl, sttl"),
+        (("--where", "aproach=mttl"), "no column aproach; its columns are roi_id"),
+        (("--where", "seed=0", "--where", "seed=1"), "seed is both 0 and 1"),
+        (("--where", "seed=0", "--compare-where", "seed=1"), "needs --compare"),
+    ):
+        assert run(monkeypatch, path, *conditions) == 2
+        assert message in capsys.readouterr().err
+    with pytest.raises(InputError, match="expected COLUMN=VALUE"):
+        run(monkeypatch, path, "--where", "approach")
 
 
 def test_module_runs_as_a_command(tmp_path: Path) -> None:

@@ -70,8 +70,10 @@ def assess(
 ) -> dict[str, Any]:
     """Measure the calibration of probabilities (n,) on the cases that `on` describes.
 
-    The interval of the expected calibration error is by bootstrap over patients. `if_perfect` is
-    the mean error of labels drawn from the probabilities themselves, well above 0 with few cases.
+    Intervals are percentiles of a bootstrap over patients: of the expected calibration error, the
+    Brier score, and the fraction malignant minus the mean probability (calibration in the large).
+    `if_perfect` is the mean error of labels drawn from the probabilities themselves, well above 0
+    with few cases.
     """
     labels, p = np.asarray(labels, int), np.asarray(probabilities, float)
     rng = np.random.default_rng(0)
@@ -79,24 +81,31 @@ def assess(
     observed = roc.calibration(labels, p, bins)
     _, case = np.unique(np.asarray(cases), return_inverse=True)
     members = [np.flatnonzero(case == i) for i in range(case.max() + 1)]
-    errors, perfect = [], []
-    while len(errors) < N_BOOTSTRAP:
+    resampled, perfect = [], []
+    for _ in range(N_BOOTSTRAP):
         rows = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
-        if 0 < labels[rows].sum() < len(rows):
-            errors.append(roc.calibration(labels[rows], p[rows], bins).expected_error)
-    while len(perfect) < N_BOOTSTRAP:
+        measured = roc.calibration(labels[rows], p[rows], bins)
+        difference = float((labels[rows] - p[rows]).mean())
+        resampled.append((measured.expected_error, measured.brier, difference))
+    for _ in range(N_BOOTSTRAP):
         simulated = (rng.random(len(p)) < p).astype(int)
-        if 0 < simulated.sum() < len(simulated):
-            perfect.append(roc.calibration(simulated, p, bins).expected_error)
-    low, high = np.percentile(errors, (2.5, 97.5))
+        perfect.append(roc.calibration(simulated, p, bins).expected_error)
+    low, high = np.percentile(resampled, (2.5, 97.5), axis=0).tolist()
     return {
         "on": on,
         "n_malignant": int(labels.sum()),
         "n_benign": int((1 - labels).sum()),
         "brier": observed.brier,
+        "brier_ci_low": low[1],
+        "brier_ci_high": high[1],
+        "mean_probability": float(p.mean()),
+        "fraction_malignant": float(labels.mean()),
+        "difference": float((labels - p).mean()),
+        "difference_ci_low": low[2],
+        "difference_ci_high": high[2],
         "expected_error": observed.expected_error,
-        "ci_low": float(low),
-        "ci_high": float(high),
+        "ci_low": low[0],
+        "ci_high": high[0],
         "if_perfect": float(np.mean(perfect)),
         "predicted": observed.predicted.tolist(),
         "observed": observed.observed.tolist(),

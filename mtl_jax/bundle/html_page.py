@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from mtl_jax.bundle import evaluation
 from mtl_jax.bundle.reliability import reliability_figure
 
 TEMPLATE = Path(__file__).with_name("scores.html")
@@ -33,13 +34,14 @@ def render(
     records = [scores] + ([scores["compared"]] if "compared" in scores else [])
     models = []
     for letter, record, about in zip("AB", records, abouts, strict=False):
-        labels = {"letter": letter, "has_thresholds": bool(about["operating_points"])}
-        lesions = [lesion | labels for lesion in record["lesions"]]
-        figure = reliability_figure(about["calibration"])
-        models.append(record | labels | {"about": about, "figure": figure, "lesions": lesions})
+        lesions = [lesion | {"letter": letter} for lesion in record["lesions"]]
+        checks = _checks(about, scores["evaluation"], len(models))
+        model = {"letter": letter, "about": about, "lesions": lesions, "checks": checks}
+        models.append(record | model | {"figure": reliability_figure(checks)})
     by_lesion = zip(*(model["lesions"] for model in models), strict=True)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         use=scores["use"],
+        evaluation=_evaluation(scores["evaluation"]),
         models=models,
         lesions=[_table_row(by_model) for by_model in by_lesion],
         data={
@@ -50,6 +52,30 @@ def render(
         script=Markup(script),
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def _checks(
+    about: dict[str, Any], evaluated: dict[str, Any] | None, number: int
+) -> list[dict[str, Any]]:
+    """Return the checks of the calibration of model `number`, the last one on these images."""
+    if about["calibration"] is None:
+        return []
+    here = evaluated["models"][number]["calibration"] if evaluated else None
+    return [*about["calibration"]["lesion"]["checks"], *([here] if here else [])]
+
+
+def _evaluation(evaluated: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the evaluation as sentences, table and notes; None if there is none."""
+    if evaluated is None:
+        return None
+    sentences = evaluation.describe(evaluated)
+    difference = evaluation.difference_text(evaluated)
+    return {
+        "sentences": [text[0].upper() + text[1:] + "." for text in sentences],
+        "table": evaluation.table(evaluated),
+        "difference": difference[:1].upper() + difference[1:],
+        "notes": evaluated["notes"],
+    }
 
 
 def _table_row(by_model: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -35,6 +35,7 @@ class LesionRow(NamedTuple):
     header: dict  # facts of the DICOM header, {} for other files
     side_source: str = ""  # source of the laterality, '' if it is unknown
     notes: tuple[Note, ...] = ()  # differences between table and header that change no pixel
+    names_patient: bool = True  # False: the case of the view is its lesion
 
 
 class ImageHeader(NamedTuple):
@@ -57,7 +58,6 @@ def read(table: Path, images: Sequence[Path], pixel_um: float | None = None) -> 
     _, rows = manifest_rows.read_rows(table, REQUIRED, errors)
     lesion_rows: list[LesionRow] = []
     headers: dict[tuple[Path, str], ImageHeader] = {}
-    has_patient: list[bool] = []
     for where, row in rows:
         with errors.collect(where):
             for column in REQUIRED:
@@ -68,12 +68,10 @@ def read(table: Path, images: Sequence[Path], pixel_um: float | None = None) -> 
             key = path, row["frame"]
             if key not in headers:
                 headers[key] = _read_header(path, row["frame"], where)
-            row_has_patient = bool(row["patient_id"])
             lesion_rows.append(_lesion_row(row, path, headers[key], pixel_um, where))
-            has_patient.append(row_has_patient)
     if not (lesion_rows or errors):
         raise InputError(f"{table}: no rows below the header")
-    lesion_rows = _check_lesions(lesion_rows, has_patient, errors)
+    lesion_rows = _check_lesions(lesion_rows, errors)
     errors.check()
     return lesion_rows
 
@@ -148,6 +146,7 @@ def _lesion_row(
     """Return a row with its image; InputError if the header contradicts it."""
     facts, header = image_header
     source = TABLE if row["laterality"] else facts.get("laterality_source", "")
+    names_patient = bool(row["patient_id"])
     _fill_cells(row, facts, path, pixel_um, where)
     label = manifest.LABELS.get(row["truth"].lower(), UNKNOWN)
     invalid_truth = label == UNKNOWN and row["truth"].lower() not in ("", "unknown")
@@ -159,7 +158,7 @@ def _lesion_row(
     except InputError as error:
         raise InputError(f"{where}: {path.name}: {error}") from error
     notes += (Note(UNKNOWN_TRUTH),) if invalid_truth else ()
-    return LesionRow(view, row["image_path"], where, facts, source, notes)
+    return LesionRow(view, row["image_path"], where, facts, source, notes, names_patient)
 
 
 def _fill_cells(
@@ -190,13 +189,9 @@ def _modality(facts: dict) -> str:
     return "SFM" if facts.get("sop_class", "").startswith("secondary capture") else ""
 
 
-def _check_lesions(
-    rows: list[LesionRow], has_patient: Sequence[bool], errors: TableErrors
-) -> list[LesionRow]:
-    """Add contradictions between the rows of a lesion to `errors`; return the rows with notes.
-
-    `has_patient` states for each row whether it names a patient.
-    """
+def _check_lesions(rows: list[LesionRow], errors: TableErrors) -> list[LesionRow]:
+    """Add contradictions between the rows of a lesion to `errors`; return the rows with notes."""
+    has_patient = [row.names_patient for row in rows]
     if any(has_patient) and not all(has_patient):
         errors.add(
             rows[has_patient.index(False)].where,

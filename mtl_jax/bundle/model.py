@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,8 @@ from mtl_jax.models.base import Network
 from mtl_jax.training.dataset import Dataset, make_dataset
 from mtl_jax.training.predict import predict_with_features
 from mtl_jax.types import UNKNOWN, Box, InputError, LesionView, Params
+
+ASSUMED_PIXEL_SIZE = f"pixel_um was not given: {PIXEL_UM:g} um was assumed"
 
 
 class Reference(NamedTuple):
@@ -75,12 +77,25 @@ class Model:
         Training lesions.
     sha256
         SHA-256 of the SHA256SUMS file, which identifies the bundle; '' if it was not loaded.
+    assumptions
+        What `score` assumed because it was not given, such as the pixel size.
     """
 
     about: dict[str, Any]
     params: Params
     reference: Reference
     sha256: str = ""
+    assumptions: list[str] = field(default_factory=list, compare=False)
+
+    def __repr__(self) -> str:
+        run, backbone = self.about["run"], self.about["network"].get("backbone", ALEXNET)
+        calibrated = "calibrated" if self.about["calibration"] else "not calibrated"
+        phantom = ", phantom model" if self.about["phantom"] else ""
+        return (
+            f"<mtl_jax model {run['id']}: {backbone}, frozen {run['network']}, trained on"
+            f" {len(self.reference.label)} lesions of {' and '.join(self.tasks)},"
+            f" {calibrated}{phantom}>"
+        )
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -108,7 +123,7 @@ class Model:
         self,
         pixels: ArrayLike,
         boxes: Sequence[Box],
-        pixel_um: float | tuple[float, float] = PIXEL_UM,
+        pixel_um: float | tuple[float, float] | None = None,
         bits: int | None = None,
         task: str | None = None,
     ) -> np.ndarray:
@@ -121,7 +136,8 @@ class Model:
         boxes
             (top, left, bottom, right) of each lesion in pixels, half open.
         pixel_um
-            Pixel size in µm: one number, or (row, column).
+            Pixel size in µm: one number, or (row, column). By default 200 is assumed, which is
+            recorded in `assumptions`.
         bits
             Bits of gray, 1 to 16; by default those of the pixel type, 12 for float.
         task
@@ -141,7 +157,8 @@ class Model:
         Warns
         -----
         UserWarning
-            If the ingest would note something about the image, such as unused bits of gray.
+            If the ingest would note something about the image, such as unused bits of gray, and
+            once for each model if no pixel size is given.
         """
         values = np.asarray(pixels)
         if values.ndim != 2 or values.dtype not in (np.uint8, np.uint16, np.float32, np.float64):
@@ -153,6 +170,11 @@ class Model:
             values = values.astype(np.float32)
             if not np.isfinite(values).all():
                 raise InputError("pixels contain values that are not finite")
+        if pixel_um is None:
+            pixel_um = PIXEL_UM
+            if ASSUMED_PIXEL_SIZE not in self.assumptions:
+                self.assumptions.append(ASSUMED_PIXEL_SIZE)
+                warnings.warn(f"{ASSUMED_PIXEL_SIZE}; pass the pixel size in um", stacklevel=2)
         depth = _depth(values.dtype, bits)
         given_depth = None if bits is None else depth
         views = [_unlabelled_view(box, _pixel_size(pixel_um), given_depth) for box in boxes]
@@ -203,6 +225,13 @@ class Model:
         if fitted is None or self.task(task) != self.tasks[0]:
             return np.full(values.shape, np.nan)
         return calibration.apply(fitted[unit]["a"], fitted[unit]["b"], values)
+
+    def operating_points(self, task: str | None = None) -> list[dict[str, Any]]:
+        """Return the lesion-level operating points of bundle.json that are valid for a task.
+
+        They were chosen on lesions of the tested collection, and there are none for another task.
+        """
+        return self.about["operating_points"] if self.task(task) == self.tasks[0] else []
 
     def percentile(self, score: float, label: int, task: str | None = None) -> float:
         """Return the percentage of training lesions of a class that scored lower; ties count half.

@@ -1,68 +1,82 @@
-"""Write the output folder of tools/score.py.
+"""Render and write the output folder of tools/score.py.
 
 lesions.csv                 one row per lesion
 views.csv                   one row per lesion and image
 scores.json                 the same, with nearest training lesions, flags and the model
+evaluation.json             evaluation, if a lesion has a reference standard (bundle/evaluation.py)
 pictures/N-roi.png          ROI of view N
 pictures/N-evidence.png     ROI of view N with its attribution map
 scores.html                 one page that opens offline (bundle/html_page.py)
+sr/report-N.dcm             Structured Report of a study, if requested (bundle/sr.py)
+
+All files are in memory before the first is written, and the folder is complete when it appears.
 """
 
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from mtl_jax.bundle import html_page, images
+from mtl_jax.bundle import evaluation, html_page, images
 from mtl_jax.bundle.model import Model
-from mtl_jax.bundle.scoring import LesionScore, ViewScore
+from mtl_jax.bundle.scoring import LesionScore, ModelScores, ViewScore
+from mtl_jax.io import atomic
 from mtl_jax.io.csv_safe import escape_row, format_csv
 from mtl_jax.types import InputError
 
 CLASS_NAMES = {1: "malignant", 0: "benign"}
 
 
-class ModelScores(NamedTuple):
-    """The scores of one model for lesions that resemble the collection `task`."""
-
-    model: Model
-    task: str
-    lesions: Sequence[LesionScore]
-
-
-def write(folder: Path, result: ModelScores, compared: ModelScores | None = None) -> dict[str, Any]:
-    """Write the scores into a new or empty folder, and return the contents of scores.json.
-
-    `compared` has the scores of a second model for the same lesions.
-    """
+def check_folder(folder: Path) -> None:
+    """Raise InputError, before the scoring, unless `folder` is new or empty."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: not empty; choose another --out")
-    try:
-        (folder / "pictures").mkdir(parents=True)
-        scores = to_record(result)
-        images: dict[str, bytes] = {}
-        for number, (view, record) in enumerate(_views(result, scores)):
-            images |= _render_view(view, record, number)
-        if compared:
-            scores["compared"] = to_record(compared)
-            images |= _render_compared_images(result, compared, scores)
-        for name, data in images.items():
-            (folder / name).write_bytes(data)
-        text = json.dumps(scores, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-        (folder / "scores.json").write_text(text, encoding="utf-8")
-        _write_table(folder / "lesions.csv", _lesion_rows(scores))
-        _write_table(folder / "views.csv", _view_rows(scores))
-        abouts = [result.model.about] + ([compared.model.about] if compared else [])
-        (folder / "scores.html").write_text(
-            html_page.render(scores, abouts, images), encoding="utf-8", newline="\n"
-        )
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
-    return scores
+
+
+def render(results: Sequence[ModelScores]) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return the contents of scores.json, and all files of the folder by name.
+
+    `results` are the scores of one model or two for the same lesions.
+    """
+    first, scores = results[0], to_record(results[0])
+    files: dict[str, bytes] = {}
+    for number, (view, record) in enumerate(_views(first, scores)):
+        files |= _render_view(view, record, number)
+    if len(results) == 2:
+        scores["compared"] = to_record(results[1])
+        files |= _render_compared_images(first, results[1], scores)
+    images = dict(files)
+    scores["evaluation"] = evaluation.evaluate(results)
+    if scores["evaluation"]:
+        files["evaluation.json"] = _json(scores["evaluation"])
+    abouts = [result.model.about for result in results]
+    files["scores.json"] = _json(scores)
+    files["lesions.csv"] = _csv(_lesion_rows(scores))
+    files["views.csv"] = _csv(_view_rows(scores))
+    files["scores.html"] = html_page.render(scores, abouts, images).encode()
+    return scores, files
+
+
+def write(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write `files` into a new or empty folder, which is complete or unchanged."""
+    check_folder(folder)
+    folder = folder.absolute()
+    # An existing folder is not replaced: it may be the current one or a mount point.
+    complete = folder / "partial" if folder.exists() else folder
+    with atomic.write_folder(complete) as draft:
+        for name, data in files.items():
+            path = draft / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(data)
+    if complete != folder:
+        with atomic.report_write_errors(folder):
+            for path in complete.iterdir():
+                path.rename(folder / path.name)
+            complete.rmdir()
 
 
 def to_record(result: ModelScores) -> dict[str, Any]:
@@ -81,7 +95,7 @@ def to_record(result: ModelScores) -> dict[str, Any]:
             "reference_scores": about["reference_scores"][task],
         },
         "task": task,
-        "lesions": [_lesion(about, lesion) for lesion in lesions],
+        "lesions": [_lesion(model, task, lesion) for lesion in lesions],
     }
 
 
@@ -92,8 +106,9 @@ def fingerprint(scores: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
 
 
-def _lesion(about: dict[str, Any], lesion: LesionScore) -> dict[str, Any]:
-    unknown = math.isnan(lesion.probability)
+def _lesion(model: Model, task: str, lesion: LesionScore) -> dict[str, Any]:
+    unknown, about = math.isnan(lesion.probability), model.about
+    points = model.operating_points(task)
     return {
         "case_id": lesion.case_id,
         "lesion_id": lesion.lesion_id,
@@ -103,11 +118,10 @@ def _lesion(about: dict[str, Any], lesion: LesionScore) -> dict[str, Any]:
         "prevalence": None if unknown else about["calibration"]["lesion"]["prevalence"],
         "percentile_benign": _or_none(lesion.percentile_benign),
         "percentile_malignant": _or_none(lesion.percentile_malignant),
-        "called_malignant_at": [
-            point["name"]
-            for point in about["operating_points"]
-            if lesion.score >= point["threshold"]
-        ],
+        # None: no threshold is valid, as for another task than the tested collection.
+        "called_malignant_at": [p["name"] for p in points if lesion.score >= p["threshold"]]
+        if points
+        else None,
         "nearest": [
             neighbour._asdict() | {"label": CLASS_NAMES[neighbour.label]}
             for neighbour in lesion.nearest
@@ -206,9 +220,13 @@ def _cells(record: dict[str, Any]) -> dict[str, Any]:
     return cells
 
 
-def _write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    text = format_csv(rows[0], (escape_row(row.values()) for row in rows))
-    path.write_text(text, encoding="utf-8", newline="")
+def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
+    return format_csv(rows[0], (escape_row(row.values()) for row in rows)).encode()
+
+
+def _json(record: dict[str, Any]) -> bytes:
+    text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    return text.encode()
 
 
 def _or_none(value: float) -> float | None:

@@ -78,8 +78,9 @@ def choose_operating_points(
             "out_of_fold": _performance(chosen, scored.label),
         }
         if has_test_set and len(set(test_scores.label.tolist())) == 2:
-            label, score, _ = aggregate(test_scores, "lesion")
-            point["test"] = _performance(roc.at_threshold(label, score, chosen.threshold), label)
+            label, score, case = aggregate(test_scores, "lesion")
+            at_point = roc.at_threshold(label, score, chosen.threshold, case)
+            point["test"] = _performance(at_point, label)
         points.append(point)
     return points
 

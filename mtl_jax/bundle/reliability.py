@@ -1,5 +1,6 @@
 """Draw the reliability diagram of a calibration as SVG."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -7,12 +8,15 @@ from markupsafe import Markup
 SIDE, MARGIN = 220, 34
 
 
-def reliability_figure(calibration: dict[str, Any] | None) -> Markup | None:
-    """Return the fraction malignant over the mean probability of each bin; None if uncalibrated."""
-    if calibration is None:
+def reliability_figure(checks: Sequence[dict[str, Any]]) -> Markup | None:
+    """Return the fraction malignant over the mean probability of each bin; None without checks.
+
+    `checks` are results of `calibration.assess`.
+    """
+    if not checks:
         return None
     parts = []
-    for number, check in enumerate(calibration["lesion"]["checks"]):
+    for number, check in enumerate(checks):
         points = sorted(zip(check["predicted"], check["observed"], check["count"], strict=True))
         line = " ".join(f"{_x(p):.1f},{_y(o):.1f}" for p, o, _ in points)
         parts.append(Markup('<g class="r{}"><polyline points="{}"/>').format(number, line))

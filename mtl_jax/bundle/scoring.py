@@ -49,6 +49,14 @@ class LesionScore(NamedTuple):
     views: tuple[ViewScore, ...]
 
 
+class ModelScores(NamedTuple):
+    """The scores of one model for lesions that resemble the collection `task`."""
+
+    model: Model
+    task: str
+    lesions: Sequence[LesionScore]
+
+
 def score(
     model: Model, rows: Sequence[LesionRow], task: str | None = None, attribution: bool = True
 ) -> list[LesionScore]:

@@ -60,20 +60,16 @@ def check(model: Model, rows: Sequence[LesionRow]) -> None:
     _make_reports(model, lesions)
 
 
-def write(folder: Path, model: Model, lesions: Sequence[LesionScore]) -> list[Path]:
-    """Write one report for each study into `folder`, and return their paths.
-
-    Call `check` before the scoring.
-    """
-    reports = _make_reports(model, lesions)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for number, report in enumerate(reports, start=1):
-        paths.append(folder / f"report-{number:04d}.dcm")
+def render(model: Model, lesions: Sequence[LesionScore]) -> dict[str, bytes]:
+    """Return one report for each study, by file name. Call `check` before the scoring."""
+    files = {}
+    for number, report in enumerate(_make_reports(model, lesions), start=1):
+        file = io.BytesIO()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            report.save_as(paths[-1], enforce_file_format=True)
-    return paths
+            report.save_as(file, enforce_file_format=True)
+        files[f"sr/report-{number:04d}.dcm"] = file.getvalue()
+    return files
 
 
 def _make_reports(model: Model, lesions: Sequence[LesionScore]) -> list[Dataset]:

@@ -9,14 +9,22 @@ lesion in each image with the columns of docs/manifest.md; image_path, lesion_id
 scores.json, images and scores.html to DIR, and with --sr a DICOM Structured Report per study to
 DIR/sr, with the patient data of the images. All other files have pseudonyms for ids and file names
 unless --keep-ids is given; the lookup table is written next to the key of the pseudonyms.
+
+If the column truth has malignant and benign lesions, the scores are evaluated: AUC, sensitivity and
+specificity at the thresholds of the model, and calibration (evaluation.json).
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from mtl_jax import environment
 from mtl_jax.io import paths
 from mtl_jax.types import InputError
+
+if TYPE_CHECKING:
+    from mtl_jax.bundle.scoring import LesionScore
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -72,33 +80,56 @@ def _score(args: argparse.Namespace) -> int:
     from mtl_jax.training import malloc
 
     malloc.keep_freed_memory()
+    output.check_folder(args.out)
     names = privacy.Pseudonyms(None if args.keep_ids else privacy.load_key())
     names.check_lookup()
     asked = lesion_table.read(args.lesions, args.images, args.pixel_um)
     if unused := lesion_table.unused_columns(args.lesions):
         print(f"mtl_jax: note: {args.lesions.name}: {unused}", file=sys.stderr)
-    model = bundle.load(args.model)
-    task = model.task(args.task)
+    models = [bundle.load(path) for path in (args.model, args.compare) if path]
+    tasks = [model.task(args.task) for model in models]
     if args.sr:
-        sr.check(model, asked)
-    second = bundle.load(args.compare) if args.compare else None
-    second_task = second.task(args.task) if second else ""
-    shown, evidence = lesion_table.pseudonymize(asked, names), not args.no_evidence
-    found = scoring.score(model, shown, task, evidence)
-    compared = None
-    if second:
-        scored = scoring.score(second, shown, second_task, evidence)
-        compared = output.ModelScores(second, second_task, scored)
-    said = output.write(args.out, output.ModelScores(model, task, found), compared)
-    reports = sr.write(args.out / "sr", model, found) if args.sr else []
-    lookup = names.save_lookup("scores", output.fingerprint(said))
-    for lesion in said["lesions"]:
+        sr.check(models[0], asked)
+    shown = lesion_table.pseudonymize(asked, names)
+    results = [
+        scoring.ModelScores(model, task, scoring.score(model, shown, task, not args.no_evidence))
+        for model, task in zip(models, tasks, strict=True)
+    ]
+    record, files = output.render(results)
+    reports = sr.render(models[0], results[0].lesions) if args.sr else {}
+    # First the lookup, without which nobody can read the pseudonyms of the other files.
+    lookup = names.save_lookup("scores", output.fingerprint(record))
+    output.write(args.out, files | reports)
+    for lesion in record["lesions"]:
         flags = f"  {len(lesion['flags'])} flags" if lesion["flags"] else ""
         print(f"{lesion['case_id']} {lesion['lesion_id']}  {lesion['score']:.4f}{flags}")
-    for path in reports:
-        print(f"Structured Report with the patient's name and id: {path}")
+    for name in reports:
+        print(f"Structured Report with the patient's name and id: {args.out / name}")
     if lookup:
         print(f"ids and file names are pseudonyms; lookup table: {lookup}")
-    print(f"{len(asked)} views of {len(found)} lesions: {args.out / 'scores.html'}")
-    print("phantom model. " * said["phantom"] + said["use"])
+    _print_evaluation(record["evaluation"], results[0].lesions)
+    print(f"{len(asked)} views of {len(results[0].lesions)} lesions: {args.out / 'scores.html'}")
+    print("phantom model. " * record["phantom"] + record["use"])
     return 0
+
+
+def _print_evaluation(record: dict[str, Any] | None, lesions: Sequence["LesionScore"]) -> None:
+    """Print the evaluation, or that no truth was recognized."""
+    from mtl_jax.bundle import evaluation
+
+    if record is None:
+        if n_unrecognized := evaluation.unrecognized_truths(lesions):
+            print(
+                f"not evaluated: the truth of {n_unrecognized} of {len(lesions)} lesions is neither"
+                " malignant nor benign"
+            )
+        return
+    print("\n".join(evaluation.describe(record)))
+    for name, texts in evaluation.table(record):
+        print(f"{name}: {texts[0]}")
+        for text in texts[1:]:
+            print(f"  second model: {text}")
+    if difference := evaluation.difference_text(record):
+        print(difference)
+    for note in record["notes"]:
+        print(f"note: {note}")

@@ -18,6 +18,7 @@ from mtl_jax.roc.operating_points import (
     operating_point,
 )
 from mtl_jax.roc.proper import Proper, proper
+from mtl_jax.roc.proportion import Proportion, proportion
 
 __all__ = [
     "AucInterval",
@@ -29,6 +30,7 @@ __all__ = [
     "LesionScores",
     "OperatingPoint",
     "Proper",
+    "Proportion",
     "at_threshold",
     "auc_interval",
     "bootstrap",
@@ -40,5 +42,6 @@ __all__ = [
     "may_headline",
     "operating_point",
     "proper",
+    "proportion",
     "view_to_lesion",
 ]

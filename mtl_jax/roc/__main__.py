@@ -7,18 +7,21 @@ from pathlib import Path
 from mtl_jax.io import command_line, paths
 from mtl_jax.roc.auc_intervals import METHODS, auc_interval, may_headline
 from mtl_jax.roc.bootstrap import bootstrap
+from mtl_jax.roc.class_names import parse_classes
 from mtl_jax.roc.compare import Comparison, compare
 from mtl_jax.roc.conventional import conventional
 from mtl_jax.roc.empirical import empirical
 from mtl_jax.roc.plot import draw_curves
 from mtl_jax.roc.proper import proper
 from mtl_jax.roc.read_scores import read_scores
+from mtl_jax.roc.row_filter import join_conditions, parse_condition
 from mtl_jax.roc.score_table import Table, by_lesion, by_task, pair, shared_fields
 from mtl_jax.types import InputError
 
-HELP = """CSV file with the columns label (0 benign, 1 malignant) and score. The columns task, case
-(patient), laterality, lesion, view and roi are optional; the command prints the columns that it
-reads under another name and those that it ignores"""
+HELP = """CSV file with the columns label (0 benign, 1 malignant; or truth, y_true) and score (or
+y_score), such as lesions.csv of tools/score.py. The columns task, case (patient), laterality,
+lesion, view and roi are optional; the command prints the columns that it reads under another name
+and those that it ignores"""
 MAX_SAMPLES = 1_000_000
 
 
@@ -33,6 +36,29 @@ def main(arguments: list[str] | None = None) -> int:
         type=paths.path,
         metavar="OTHER.csv",
         help="scores of the same cases by another model or reader",
+    )
+    parser.add_argument(
+        "--classes",
+        type=parse_classes,
+        metavar="NEGATIVE,POSITIVE",
+        help="the words of the column label, negative class first (default: 0 and 1, benign and "
+        "malignant, negative and positive, or false and true)",
+    )
+    parser.add_argument(
+        "--where",
+        type=parse_condition,
+        action="append",
+        default=[],
+        metavar="COLUMN=VALUE",
+        help="use only the rows with this value, as of one approach or seed; repeatable",
+    )
+    parser.add_argument(
+        "--compare-where",
+        type=parse_condition,
+        action="append",
+        default=[],
+        metavar="COLUMN=VALUE",
+        help="of OTHER.csv use the rows with this value, in place of --where for the column",
     )
     parser.add_argument("--task", metavar="NAME", help="analyze this task only (default: each)")
     parser.add_argument(
@@ -56,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
     flags = parser.parse_args(arguments)
     try:
         print_report(flags)
-    except ValueError as error:
+    except (InputError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0
@@ -79,9 +105,15 @@ def _parse_integer(text: str, flag: str, minimum: int, maximum: int) -> int:
 
 def print_report(flags: argparse.Namespace) -> None:
     """Print the tables of each task and draw the figure of `--plot`."""
-    files = [flags.scores] if flags.compare is None else [flags.scores, flags.compare]
+    where = join_conditions(flags.where, "--where")
+    if flags.compare_where and flags.compare is None:
+        raise InputError("--compare-where needs --compare OTHER.csv")
+    files = [(flags.scores, where)]
+    if flags.compare is not None:
+        other_where = join_conditions(flags.compare_where, "--compare-where")
+        files.append((flags.compare, where | other_where))
     curves = []
-    read_tables = [read_scores(file) for file in files]
+    read_tables = [read_scores(file, conditions, flags.classes) for file, conditions in files]
     for table in read_tables:
         for note in table.notes:
             print(f"{table.name}: {note}")
@@ -114,7 +146,8 @@ def report_task(tables: list[Table], task: str, flags: argparse.Namespace) -> li
         print(f"rows paired by {fields}")
     curves = []
     for table, scores in zip(tables, paired_scores, strict=True):
-        name = f"{Path(table.name).stem}, {task}" if task else Path(table.name).stem
+        file = Path(table.name).name.replace(".csv", "", 1)
+        name = f"{file}, {task}" if task else file
         curves.append((name, *print_aucs(table.name, first, scores, unit, flags)))
     if len(tables) > 1:
         header = f"{'test':<12}{'difference':>11}{'SE':>9}{'95% CI':>20}"

@@ -7,12 +7,13 @@ from numpy.typing import ArrayLike
 
 
 def check_scores(
-    labels: ArrayLike, scores: ArrayLike, name: str = "scores"
+    labels: ArrayLike, scores: ArrayLike, name: str = "scores", both_classes: bool = True
 ) -> tuple[np.ndarray, ...]:
     """Return the labels as bool (n,), True malignant, and the scores as float64 (n,).
 
     Raises ValueError, with the number and the first index of the invalid entries, if the lengths
-    differ, a value is not finite, a label is not 0 or 1, or a class has no case.
+    differ, a value is not finite, a label is not 0 or 1, or, with `both_classes`, a class has no
+    case.
     """
     truth = _as_numbers(labels, "labels")
     values = _as_numbers(scores, name)
@@ -25,7 +26,7 @@ def check_scores(
         ~np.isin(truth, (0.0, 1.0)), truth, "labels", "are neither 0 (benign) nor 1 (malignant)"
     )
     for value, kind in ((1.0, "malignant (1)"), (0.0, "benign (0)")):
-        if not np.any(truth == value):
+        if both_classes and not np.any(truth == value):
             raise ValueError(f"labels: no {kind} case among {len(truth)}; add cases of this class")
     return truth == 1.0, values
 

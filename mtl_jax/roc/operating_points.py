@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mtl_jax.roc.empirical import Z95, empirical_curve
-from mtl_jax.roc.inputs import check_scores
+from mtl_jax.roc.empirical import empirical_curve
+from mtl_jax.roc.inputs import check_scores, encode_ids
+from mtl_jax.roc.proportion import proportion
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,12 @@ def operating_point(
         i = int(np.argmax(tpf >= sensitivity))
     else:
         raise ValueError(f"sensitivity={sensitivity} is invalid: expected a number in (0, 1]")
-    return _make_point(truth, float(threshold[i]), float(tpf[i]), float(1.0 - fpf[i]))
+    return _make_point(truth, values, float(threshold[i]))
 
 
-def at_threshold(labels: ArrayLike, scores: ArrayLike, threshold: float) -> OperatingPoint:
+def at_threshold(
+    labels: ArrayLike, scores: ArrayLike, threshold: float, clusters: ArrayLike | None = None
+) -> OperatingPoint:
     """Return the operating point of a threshold that was chosen on other data.
 
     Parameters
@@ -86,6 +89,8 @@ def at_threshold(labels: ArrayLike, scores: ArrayLike, threshold: float) -> Oper
         Finite; higher is more malignant.
     threshold : float
         Cases with a score at or above it are positive.
+    clusters : array-like of shape (n,), optional
+        Patient ids, for intervals clustered by patient. Without them each case is its own patient.
 
     Returns
     -------
@@ -95,32 +100,30 @@ def at_threshold(labels: ArrayLike, scores: ArrayLike, threshold: float) -> Oper
     Raises
     ------
     ValueError
-        If labels or scores are invalid.
+        If labels, scores or ids are invalid.
 
     References
     ----------
-    Wilson 1927, J Am Stat Assoc 22:209 (the intervals).
+    Wilson 1927, J Am Stat Assoc 22:209 (the intervals); for clusters `proportion`.
     """
     truth, values = check_scores(labels, scores)
-    positive = values >= threshold
-    return _make_point(
-        truth, threshold, float(positive[truth].mean()), float((~positive)[~truth].mean())
-    )
+    return _make_point(truth, values, threshold, clusters)
 
 
-def _make_point(truth: np.ndarray, threshold: float, sens: float, spec: float) -> OperatingPoint:
-    m, n = int(truth.sum()), int((~truth).sum())
+def _make_point(
+    truth: np.ndarray, values: np.ndarray, threshold: float, clusters: ArrayLike | None = None
+) -> OperatingPoint:
+    patient, positive = encode_ids(clusters, len(truth)), values >= threshold
+    sensitivity = proportion(positive[truth], patient[truth])
+    specificity = proportion(~positive[~truth], patient[~truth])
     return OperatingPoint(
-        threshold, sens, wilson(sens, m), spec, wilson(spec, n), sens + spec - 1.0
+        threshold,
+        sensitivity.value,
+        (sensitivity.ci_low, sensitivity.ci_high),
+        specificity.value,
+        (specificity.ci_low, specificity.ci_high),
+        sensitivity.value + specificity.value - 1.0,
     )
-
-
-def wilson(proportion: float, n: int) -> tuple[float, float]:
-    """Return the 95% interval of a binomial proportion (Wilson 1927, J Am Stat Assoc 22:209)."""
-    middle = (proportion + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
-    variance = proportion * (1 - proportion) / n + Z95**2 / (4 * n * n)
-    half = Z95 / (1 + Z95**2 / n) * np.sqrt(variance)
-    return float(max(middle - half, 0.0)), float(min(middle + half, 1.0))
 
 
 def calibration(labels: ArrayLike, scores: ArrayLike, bins: int = 10) -> Calibration:
@@ -149,7 +152,9 @@ def calibration(labels: ArrayLike, scores: ArrayLike, bins: int = 10) -> Calibra
     ----------
     Murphy and Winkler 1977, Appl Stat 26:41.
     """
-    truth, values = check_scores(labels, scores)
+    truth, values = check_scores(labels, scores, both_classes=False)
+    if not len(values):
+        raise ValueError("scores: no case; expected at least one")
     if values.min() < 0.0 or values.max() > 1.0:
         i = int(np.argmax((values < 0.0) | (values > 1.0)))
         raise ValueError(

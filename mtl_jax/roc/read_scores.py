@@ -1,13 +1,14 @@
 """Read a table of scores from a CSV file, and reject ambiguous ones."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from mtl_jax.io.read_csv import Uneven, read_csv
-from mtl_jax.roc import score_columns
+from mtl_jax.roc import row_filter, score_columns
+from mtl_jax.roc.class_names import Classes, read_labels
 from mtl_jax.roc.score_table import Table, format_key
 from mtl_jax.types import InputError
 
@@ -15,7 +16,6 @@ IGNORED_IF_EMPTY = ("task", "laterality", "view", "roi")
 LESION = ("task", "case", "laterality", "lesion")  # identify a lesion
 ROI_FIELDS = (*LESION, "view", "label", "score")  # identify a row without a roi id
 DECIMAL_COMMAS = "write decimal numbers with points, not commas"
-TRUTH = {"benign": "0", "malignant": "1"}  # as in lesions.csv of tools/score.py
 LATERALITIES = {
     "l": "L",
     "left": "L",
@@ -26,19 +26,25 @@ LATERALITIES = {
 }
 
 
-def read_scores(path: Path) -> Table:
-    """Read a CSV file with the columns label (0 or 1) and score and those of `score_columns.NAMES`.
+def read_scores(
+    path: Path, where: Mapping[str, str] | None = None, classes: Classes | None = None
+) -> Table:
+    """Read a CSV file with the columns label and score and those of `score_columns.NAMES`.
 
-    Raises ValueError with the file and the line if a column is missing or repeated, a row has more
-    or fewer cells than the header, a cell is not a number, a patient has no id, a row is repeated,
-    or a lesion has two labels.
+    `where` selects rows by the values of columns, and `classes` are the words of the negative and
+    the positive class (class_names.py). Rows without a label are left out, which is noted. Raises
+    ValueError with the file and the line if a column is missing or repeated, a row has more or
+    fewer cells than the header, a cell is not a number, a patient has no id, a row is repeated, a
+    lesion has two labels, or one ROI has scores of several runs.
     """
     rows, uneven = _read_rows(path)
-    header, lines = rows.columns.tolist(), rows.index.tolist()
+    header = rows.columns.tolist()
     columns = score_columns.find_columns(path, header)
     _reject_uneven_rows(path, rows, uneven)
+    rows, notes = _select_rows(path, rows, columns, where or {})
+    lines = rows.index.tolist()
     cells = {f: rows.iloc[:, i].tolist() for f, i in columns.items()}
-    labels = _parse_labels(path, header[columns["label"]], lines, cells["label"])
+    labels = read_labels(path, header[columns["label"]], lines, cells["label"], classes)
     scores = _parse_numbers(path, header[columns["score"]], lines, cells["score"])
     empty = [f for f in IGNORED_IF_EMPTY if f in cells and not any(cells[f])]
     ids = {f: c for f, c in cells.items() if f not in (*score_columns.REQUIRED, *empty)}
@@ -47,12 +53,39 @@ def read_scores(path: Path) -> Table:
         ids["laterality"] = _parse_lateralities(path, name, lines, ids["laterality"])
     if "case" in ids:
         _reject_missing_cases(path, header[columns["case"]], lines, ids["case"])
-    notes = score_columns.column_notes(header, columns, empty)
-    table = Table(str(path), labels, scores, ids, lines, tuple(notes))
+    notes = [*score_columns.column_notes(header, columns, empty, where or {}), *notes]
+    conditions = ", ".join(f"{column}={value}" for column, value in (where or {}).items())
+    name = f"{path} ({conditions})" if where else str(path)
+    table = Table(name, labels, scores, ids, lines, tuple(notes))
     if _identifies_rois(table) or any(score % 1 for score in scores):
         _reject_repeated_rows(table)
     _reject_two_labels(table)
     return table
+
+
+def _select_rows(
+    path: Path, rows: pd.DataFrame, columns: Mapping[str, int], where: Mapping[str, str]
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return the rows that `where` selects and that have a label, and notes on their numbers."""
+    selected = row_filter.select_rows(path, rows, where)
+    notes = []
+    if where:
+        notes.append(f"rows used: {len(selected)} of {len(rows)}")
+    ids = {f: i for f, i in columns.items() if f not in score_columns.REQUIRED}
+    row_filter.reject_several_runs(path, selected, ids)
+    label = columns["label"]
+    labelled = selected[selected.iloc[:, label] != ""]
+    n_unlabelled = len(selected) - len(labelled)
+    if labelled.empty:
+        raise ValueError(
+            f"{path}: {rows.columns[label]} is empty in all {n_unlabelled} rows; fill it in"
+        )
+    if n_unlabelled:
+        notes.append(
+            f"rows left out: {n_unlabelled} of {len(selected)}, whose {rows.columns[label]} is"
+            " empty"
+        )
+    return labelled, notes
 
 
 def _read_rows(path: Path) -> tuple[pd.DataFrame, Uneven]:
@@ -165,26 +198,6 @@ def _parse_lateralities(
                 " rename or delete the column"
             )
     return [LATERALITIES[cell.casefold()] for cell in cells]
-
-
-def _parse_labels(
-    path: Path, column: str, lines: Sequence[int], cells: Sequence[str]
-) -> list[float]:
-    """Return 0.0 (benign) or 1.0 (malignant) of each row, which may be written as words."""
-    expected = "expected 0 (benign) or 1 (malignant)"
-    for line, cell in zip(lines, cells, strict=True):
-        if not cell:
-            raise ValueError(
-                f"{path}: {column} in line {line} is empty; {expected}: fill it in, or delete the"
-                " row"
-            )
-    labels = _parse_numbers(
-        path, column, lines, [TRUTH.get(cell.casefold(), cell) for cell in cells]
-    )
-    for line, label in zip(lines, labels, strict=True):
-        if label not in (0.0, 1.0):
-            raise ValueError(f"{path}: {column} in line {line} is {label:g}; {expected}")
-    return labels
 
 
 def _parse_numbers(

@@ -1,15 +1,16 @@
 """Find the fields of a table of scores among the columns of a file."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from mtl_jax.io.read_csv import plain
 
 # The column names of each field; case, blanks, hyphens and underscores do not matter.
 NAMES = {
-    "label": ("label", "truth"),
-    "score": ("score",),
+    # y_true and y_score are the names of scikit-learn. A probability is never taken for a score.
+    "label": ("label", "truth", "y_true"),
+    "score": ("score", "y_score"),
     "task": ("task", "collection", "dataset", "cohort"),
     "case": ("case", "case_id", "patient", "patient_id", "subject", "subject_id"),
     "laterality": ("laterality", "side", "breast", "breast_side", "image_laterality"),
@@ -41,14 +42,21 @@ def find_columns(path: Path, header: Sequence[str]) -> dict[str, int]:
             listed = ", ".join(_on_one_line(name) for name in header if name)
             other_separator = re.search(r"[;\t|]", "".join(header))
             cure = "separate cells with commas" if other_separator else "add it, or rename a column"
+            if field == "score" and "probability" in map(plain, header):
+                cure = "rename probability to score if it is to be analyzed"
             raise ValueError(f"{path}: has no column {field}; its columns are {listed}; {cure}")
     return columns
 
 
-def column_notes(header: Sequence[str], columns: dict[str, int], empty: Sequence[str]) -> list[str]:
+def column_notes(
+    header: Sequence[str],
+    columns: Mapping[str, int],
+    empty: Sequence[str],
+    filters: Collection[str] = (),
+) -> list[str]:
     """Return the lines on the screen: the columns used under another name, and those ignored.
 
-    `empty` are the fields without an entry in any row.
+    `empty` are the fields without an entry in any row, `filters` the columns of `--where`.
     """
     used = {field: i for field, i in columns.items() if field not in empty}
     renamed = [f"{f} = {_on_one_line(header[i])}" for f, i in used.items() if header[i] != f]
@@ -56,7 +64,7 @@ def column_notes(header: Sequence[str], columns: dict[str, int], empty: Sequence
     ignored = [
         f"{_on_one_line(name)} (empty)" if i in blank else _on_one_line(name)
         for i, name in enumerate(header)
-        if name and i not in used.values()
+        if name and i not in used.values() and plain(name) not in filters
     ]
     lines = [f"columns: {', '.join(renamed)}"] if renamed else []
     return lines + ([f"ignored columns: {', '.join(ignored)}"] if ignored else [])

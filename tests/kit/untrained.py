@@ -36,7 +36,7 @@ def make_untrained(
         "use": "For research only, not for clinical use.",
         "phantom": True,
         "run": {
-            **{"id": name, "approach": "sttl", "tasks": ["dm"]},
+            **{"id": name, "approach": "sttl", "tasks": ["dm"], "network": "C1"},
             **{"input_mean": {"dm": 0.0}, "input_std": {"dm": 1000.0}},
         },
         "network": {"backbone": backbone, "outputs": 2, "lrn": False},

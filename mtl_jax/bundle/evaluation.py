@@ -1,0 +1,278 @@
+"""Evaluate scores of lesions whose reference standard is known: AUC, thresholds, calibration.
+
+Only lesions are evaluated, because the operating points of a bundle are those of lesions. Intervals
+are clustered by patient if the table of the lesions names patients.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from mtl_jax import roc
+from mtl_jax.bundle import calibration
+from mtl_jax.bundle.lesion_table import UNKNOWN_TRUTH
+from mtl_jax.bundle.scoring import LesionScore, ModelScores
+from mtl_jax.types import UNKNOWN
+
+HERE = "these images"  # what the calibration is evaluated on
+MIN_LESIONS = 100  # of each class (Vergouwe et al. 2005, J Clin Epidemiol 58:475)
+FEW_LESIONS = (
+    f"with fewer than {MIN_LESIONS} malignant or {MIN_LESIONS} benign lesions the calibration is"
+    " imprecise"
+)
+NO_PATIENTS = "patients unknown: intervals by lesion (the table has no patient_id)"
+
+
+def evaluate(results: Sequence[ModelScores]) -> dict[str, Any] | None:
+    """Evaluate one model, or compare two, on the lesions with a reference standard.
+
+    Parameters
+    ----------
+    results
+        Scores of one or two models for the same lesions.
+
+    Returns
+    -------
+    dict or None
+        The content of evaluation.json; None if no lesion has a reference standard. An AUC, a
+        sensitivity or a specificity that one class does not define is None.
+    """
+    lesions = results[0].lesions
+    rows = [i for i, lesion in enumerate(lesions) if lesion.label != UNKNOWN]
+    if not rows:
+        return None
+    labelled = [lesions[i] for i in rows]
+    labels = np.array([lesion.label for lesion in labelled])
+    has_patients = labelled[0].views[0].row.names_patient
+    patients = np.array([lesion.case_id for lesion in labelled]) if has_patients else None
+    scores = [np.array([result.lesions[i].score for i in rows]) for result in results]
+    models = []
+    for result, model_scores in zip(results, scores, strict=True):
+        probabilities = np.array([result.lesions[i].probability for i in rows])
+        models.append(_evaluate_model(result, labels, model_scores, probabilities, patients))
+    difference = None
+    if len(results) == 2 and len(set(labels.tolist())) == 2:
+        difference = asdict(roc.compare(labels, *scores, "obuchowski", patients))
+    record = {
+        "unit": "lesion",
+        "clustered_by": "patient" if has_patients else "lesion",
+        "n_malignant": int(labels.sum()),
+        "n_benign": int((1 - labels).sum()),
+        "n_patients": len(set(patients.tolist())) if has_patients else None,
+        "n_without_truth": len(lesions) - len(rows),
+        "prevalence": float(labels.mean()),
+        "models": models,
+        "difference": difference,
+    }
+    return record | {"notes": _notes(record, lesions, labelled)}
+
+
+def unrecognized_truths(lesions: Sequence[LesionScore]) -> int:
+    """Return the number of lesions whose truth is neither malignant nor benign."""
+    return sum(
+        lesion.label == UNKNOWN
+        and any(note.kind == UNKNOWN_TRUTH for view in lesion.views for note in view.row.notes)
+        for lesion in lesions
+    )
+
+
+def describe(record: dict[str, Any]) -> list[str]:
+    """Return sentences on the lesions of an evaluation."""
+    n_lesions = record["n_malignant"] + record["n_benign"]
+    n_patients = record["n_patients"]
+    of_patients = f" of {_count(n_patients, 'patient')}" if n_patients else ""
+    without = record["n_without_truth"]
+    prevalences = [
+        f"{model['training_prevalence']:.2f} among the training lesions of {model['run']}"
+        for model in record["models"]
+    ]
+    return [
+        f"evaluated: {_count(n_lesions, 'lesion')}{of_patients} with a reference standard,"
+        f" {record['n_malignant']} malignant and {record['n_benign']} benign"
+        + (f"; {_count(without, 'lesion')} without one" if without else ""),
+        f"prevalence of malignancy: {record['prevalence']:.2f} here,"
+        f" {', '.join(dict.fromkeys(prevalences))}",
+    ]
+
+
+def table(record: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """Return the results as rows of a name and a text for each model, with 95% intervals."""
+    models = record["models"]
+    rows = [("AUC", [_auc_text(model["auc"]) for model in models])]
+    names = [point["name"] for model in models for point in model["operating_points"]]
+    for name in dict.fromkeys(names):
+        texts = [_point_text(model["operating_points"], name) for model in models]
+        rows.append((f"threshold for {name}", texts))
+    if not names:
+        rows.append(("operating points", [_none(model["not_valid"]) for model in models]))
+    reasons = [model["not_valid"] or "the lesions are of one class" for model in models]
+    if not any(model["calibration"] for model in models):
+        return [*rows, ("calibration", [_none(reason) for reason in reasons])]
+    for name, text in (
+        ("mean probability", _large_text),
+        ("calibration error", _error_text),
+        ("Brier score", _brier_text),
+    ):
+        checks = [model["calibration"] for model in models]
+        texts = [text(c) if c else _none(r) for c, r in zip(checks, reasons, strict=True)]
+        rows.append((name, texts))
+    return rows
+
+
+def difference_text(record: dict[str, Any]) -> str:
+    """Return the difference of the AUCs of two models as text; '' if there is none."""
+    if record["difference"] is None:
+        return ""
+    d = record["difference"]
+    interval = _interval(d["ci_low"], d["ci_high"], "+.3f")
+    p_value = "p < 0.001" if d["p_value"] < 0.001 else f"p = {d['p_value']:.3f}"
+    return (
+        f"difference of the AUCs, first − second model: {d['delta']:+.3f} {interval}, {p_value}"
+        f"{_status_text(d['status'])}"
+    )
+
+
+def _evaluate_model(
+    result: ModelScores,
+    labels: np.ndarray,
+    scores: np.ndarray,
+    probabilities: np.ndarray,
+    patients: np.ndarray | None,
+) -> dict[str, Any]:
+    model, task = result.model, result.task
+    malignant = labels == 1
+    two_classes = 0 < malignant.sum() < len(labels)
+    same_task = model.reference.task == task
+    fitted = model.about["calibration"]
+    prevalence = float(model.reference.label[same_task].mean())
+    if fitted and task == model.tasks[0]:
+        prevalence = fitted["lesion"]["prevalence"]
+    checks = None
+    if two_classes and not np.isnan(probabilities).any():
+        clusters = np.arange(len(labels)) if patients is None else patients
+        checks = calibration.assess(HERE, labels, probabilities, clusters)
+    known = set(model.reference.case_id.tolist())
+    return {
+        "run": model.about["run"]["id"],
+        "task": task,
+        "training_prevalence": prevalence,
+        "n_training_patients": None if patients is None else len(known & set(patients.tolist())),
+        "auc": asdict(roc.auc_interval(labels, scores, patients)) if two_classes else None,
+        "operating_points": [
+            {"name": point["name"], "threshold": point["threshold"]}
+            | {
+                name: asdict(roc.proportion(hits, None if patients is None else patients[in_class]))
+                if in_class.any()
+                else None
+                for name, in_class, hits in (
+                    ("sensitivity", malignant, scores[malignant] >= point["threshold"]),
+                    ("specificity", ~malignant, scores[~malignant] < point["threshold"]),
+                )
+            }
+            for point in model.operating_points(task)
+        ],
+        "calibration": checks,
+        "not_valid": _why_not_valid(result),
+    }
+
+
+def _why_not_valid(result: ModelScores) -> str:
+    """Return why the model has no operating points and probabilities for its task, or ''."""
+    model, task = result.model, result.task
+    if model.about["calibration"] is None:
+        return "the model has no out-of-fold scores to choose thresholds and calibrate"
+    if task != model.tasks[0]:
+        return f"they are valid for {model.tasks[0]}, and these images were scored as {task}"
+    return ""
+
+
+def _notes(
+    record: dict[str, Any], lesions: Sequence[LesionScore], labelled: Sequence[LesionScore]
+) -> list[str]:
+    notes = []
+    n_malignant, n_benign = record["n_malignant"], record["n_benign"]
+    is_small = min(n_malignant, n_benign) < MIN_LESIONS
+    if unrecognized := unrecognized_truths(lesions):
+        notes.append(f"{_count(unrecognized, 'lesion')}: {UNKNOWN_TRUTH}")
+    if record["n_patients"] is None:
+        notes.append(NO_PATIENTS)
+    for model in record["models"]:
+        if n_known := model["n_training_patients"]:
+            notes.append(
+                f"{n_known} of {_count(record['n_patients'], 'patient')} have the id of a training"
+                f" case of {model['run']}: if they are the same patients, the results are"
+                " optimistic"
+            )
+    if not (n_malignant and n_benign):
+        only = "malignant" if n_malignant else "benign"
+        undefined = "specificity" if n_malignant else "sensitivity"
+        notes.append(f"all lesions are {only}: AUC, {undefined} and calibration are not defined")
+    elif (
+        any(m["calibration"] for m in record["models"]) and min(n_malignant, n_benign) < MIN_LESIONS
+    ):
+        notes.append(FEW_LESIONS)
+    if n_flagged := sum(bool(lesion.flags) for lesion in labelled):
+        notes.append(
+            f"{n_flagged} of {_count(len(labelled), 'evaluated lesion')} are flagged: they or their"
+            " images differ from those of the training"
+        )
+    return notes
+
+
+def _auc_text(auc: dict[str, Any] | None) -> str:
+    if auc is None:
+        return "not defined"
+    interval = _interval(auc["ci_low"], auc["ci_high"])
+    return f"{auc['auc']:.3f} {interval}{_status_text(auc['status'])}"
+
+
+def _point_text(points: Sequence[dict[str, Any]], name: str) -> str:
+    for point in points:
+        if point["name"] == name:
+            rates = [
+                f"{rate} {point[rate]['value']:.2f}"
+                f" {_interval(point[rate]['ci_low'], point[rate]['ci_high'], '.2f')}"
+                for rate in ("sensitivity", "specificity")
+                if point[rate]
+            ]
+            return f"{point['threshold']:.4f}: {', '.join(rates)}"
+    return _none()
+
+
+def _large_text(check: dict[str, Any]) -> str:
+    low, high = check["difference_ci_low"], check["difference_ci_high"]
+    return (
+        f"{check['mean_probability']:.2f}; fraction malignant {check['fraction_malignant']:.2f},"
+        f" difference {check['difference']:+.2f} {_interval(low, high, '+.2f')}"
+    )
+
+
+def _error_text(check: dict[str, Any]) -> str:
+    interval = _interval(check["ci_low"], check["ci_high"])
+    return (
+        f"{check['expected_error']:.3f} {interval}; under perfect calibration"
+        f" {check['if_perfect']:.3f}"
+    )
+
+
+def _brier_text(check: dict[str, Any]) -> str:
+    return f"{check['brier']:.3f} {_interval(check['brier_ci_low'], check['brier_ci_high'])}"
+
+
+def _status_text(status: str) -> str:
+    """Return a status of mtl_jax.roc other than ok (docs/roc.md) as the end of a sentence."""
+    return "" if status == "ok" else f", status {status}"
+
+
+def _none(reason: str = "") -> str:
+    return f"none: {reason}" if reason else "none"
+
+
+def _interval(low: float, high: float, form: str = ".3f") -> str:
+    return f"(95% CI {low:{form}} to {high:{form}})"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
