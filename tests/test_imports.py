@@ -30,7 +30,7 @@ READ_MANIFEST = (
         ("import mtl_jax.data.sources", set()),
         ("import mtl_jax.main", FLAGS | {"filelock"}),
         (READ_MANIFEST, INGEST),
-        ("import mtl_jax.data.ingest", INGEST),
+        ("import mtl_jax.data.ingest", INGEST | {"jinja2"}),
         ("import mtl_jax.report", REPORT),
         ("import mtl_jax.bundle", PACKAGES - UNUSED_AT_START),
         ("import mtl_jax.experiments.runner", PACKAGES - UNUSED_AT_START),

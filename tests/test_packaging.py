@@ -18,6 +18,7 @@ from mtl_jax import weights
 from mtl_jax.io import shipped_files
 
 ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def read_copied_paths() -> list[str]:
@@ -33,15 +34,9 @@ def test_image_copies_existing_files_and_the_default_weights() -> None:
     assert not {Path(path).parts[0] for path in paths} & set(ignored)
 
 
-def read_extras() -> tuple[dict[str, list[str]], list[str]]:
-    """Return the requirements of each extra, and those that every user needs."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return project["optional-dependencies"], project["dependencies"]
-
-
 def test_lower_bounds_are_the_oldest_versions_that_are_tested() -> None:
-    extras, dependencies = read_extras()
-    bounds = {*dependencies, *extras["onnx"], *extras["sr"], *extras["tensorboard"]}
+    extras = PROJECT["optional-dependencies"]
+    bounds = {*PROJECT["dependencies"], *extras["onnx"], *extras["sr"], *extras["tensorboard"]}
     lines = (ROOT / "tests/oldest_versions.txt").read_text().splitlines()
     pins = [line for line in lines if not line.startswith("#")]
     assert sorted(pins) == sorted(bound.replace(">=", "==") for bound in bounds)
@@ -55,7 +50,15 @@ def test_image_and_conda_environment_have_the_same_extras() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     (pip,) = (item["pip"] for item in environment["dependencies"] if isinstance(item, dict))
     assert pip == [f"--editable=.[{image}]"]
-    assert {"onnx", "sr"} == set(image.split(",")) <= set(read_extras()[0])
+    assert {"onnx", "sr"} == set(image.split(",")) <= set(PROJECT["optional-dependencies"])
+
+
+def test_image_runs_the_command_as_a_user_whose_home_is_the_mounted_folder() -> None:
+    lines = [line.split(maxsplit=1) for line in (ROOT / "Dockerfile").read_text().splitlines()]
+    steps = dict(line for line in lines if len(line) == 2)  # the last of each instruction
+    (command,) = json.loads(steps["ENTRYPOINT"])
+    assert command in PROJECT["scripts"]
+    assert steps["ENV"] == f"HOME={steps['WORKDIR']}" and steps["USER"] != "root"
 
 
 @pytest.mark.parametrize("scheme", ["data", "user", "target"])
