@@ -281,7 +281,8 @@ def test_part_of_an_image_gives_the_same_roi_as_the_full_image(
 
 def test_bits_are_rejected_for_a_dicom_transformed_to_normalized_gray(tmp_path: Path) -> None:
     """Read as 14 bits, the 12-bit gray of a raw image would lose three quarters of its contrast."""
-    path = write_dicom(tmp_path / "x.dcm", np.full((300, 300), 900), bits=14, **for_processing())
+    gray = np.random.default_rng(4).integers(700, 900, (300, 300))
+    path = write_dicom(tmp_path / "x.dcm", gray, bits=14, **for_processing())
     view = LesionView(
         **{"collection": "x", "image_path": path, "case_id": "1", "lesion_id": "1"},
         **{"view": "CC", "laterality": "L", "modality": "DM", "label": 1, "truth_source": "biopsy"},

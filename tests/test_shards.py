@@ -90,7 +90,7 @@ def test_index_and_manifest_record_the_ingest(home: Path) -> None:
     assert rois.manifest["counts"] == {
         **{"images": 3, "rois": 4, "lesions": 3, "cases": 2},
         **{"malignant": 1, "benign": 2, "repaired": 0, "noted": 0},
-        **{"left_out": 1, "unusable": 0},
+        **{"left_out": 1, "unusable": 0, "constant": 0},
     }
     assert rois.manifest["left_out"] == [["P3/1/CC", "truth unknown"]]
     assert rois.manifest["imaging"]["background"] == BACKGROUND
