@@ -79,10 +79,10 @@ def test_values_by_hand() -> None:
     assert model["training_prevalence"] == 0.4 and record["difference"] is None
     text = "\n".join(evaluation.describe(record))
     assert "6 lesions of 4 patients with a reference standard, 3 malignant and 3 benign; 1" in text
-    assert "0.50 here, 0.40 among the training lesions of run-0" in text
+    assert "0.50 here, 0.40 among the training lesions\nintervals are clustered by patient" in text
     rows = dict((name, texts[0]) for name, texts in evaluation.table(record))
     assert rows["AUC"].startswith("0.889 (95% CI ")
-    expected = "0.5000: sensitivity 0.67 (95% CI "
+    expected = "0.5000, sensitivity 0.67 (95% CI "
     assert rows["threshold for highest Youden index"].startswith(expected)
     assert evaluation.FEW_LESIONS in record["notes"]
 

@@ -111,7 +111,7 @@ def test_the_evaluation_of_both_models_is_on_the_page(scored: Path) -> None:
         assert model["auc"]["auc"] == ordered.mean()
         assert f"<td>{ordered.mean():.3f} (95% CI " in page
     first, second = (model["auc"]["auc"] for model in record["models"])
-    assert f"first − second model: {first - second:+.3f} (95% CI " in page
+    assert f"A − B: {first - second:+.3f} (95% CI " in page
     assert "these images: expected calibration error" in page
     assert page.count('class="reliability"') == 2
 

@@ -46,12 +46,19 @@ def evaluate(results: Sequence[ModelScores]) -> dict[str, Any] | None:
     labelled = [lesions[i] for i in rows]
     labels = np.array([lesion.label for lesion in labelled])
     has_patients = labelled[0].views[0].row.names_patient
-    patients = np.array([lesion.case_id for lesion in labelled]) if has_patients else None
+    cases = [lesion.case_id for lesion in labelled]
+    # Numbers in the order of the table, so that a bootstrap does not depend on the pseudonyms.
+    numbers = {case: number for number, case in enumerate(dict.fromkeys(cases))}
+    patients = np.array([numbers[case] for case in cases]) if has_patients else None
     scores = [np.array([result.lesions[i].score for i in rows]) for result in results]
     models = []
     for result, model_scores in zip(results, scores, strict=True):
         probabilities = np.array([result.lesions[i].probability for i in rows])
-        models.append(_evaluate_model(result, labels, model_scores, probabilities, patients))
+        model = _evaluate_model(result, labels, model_scores, probabilities, patients)
+        if has_patients:
+            known = set(result.model.reference.case_id.tolist())
+            model["n_training_patients"] = len(known & set(cases))
+        models.append(model)
     difference = None
     if len(results) == 2 and len(set(labels.tolist())) == 2:
         difference = asdict(roc.compare(labels, *scores, "obuchowski", patients))
@@ -60,7 +67,7 @@ def evaluate(results: Sequence[ModelScores]) -> dict[str, Any] | None:
         "clustered_by": "patient" if has_patients else "lesion",
         "n_malignant": int(labels.sum()),
         "n_benign": int((1 - labels).sum()),
-        "n_patients": len(set(patients.tolist())) if has_patients else None,
+        "n_patients": len(numbers) if has_patients else None,
         "n_without_truth": len(lesions) - len(rows),
         "prevalence": float(labels.mean()),
         "models": models,
@@ -85,16 +92,18 @@ def describe(record: dict[str, Any]) -> list[str]:
     of_patients = f" of {_count(n_patients, 'patient')}" if n_patients else ""
     without = record["n_without_truth"]
     prevalences = [
-        f"{model['training_prevalence']:.2f} among the training lesions of {model['run']}"
+        f"{model['training_prevalence']:.2f} among the training lesions"
+        + (f" of {model['run']}" if len(record["models"]) > 1 else "")
         for model in record["models"]
     ]
-    return [
+    sentences = [
         f"evaluated: {_count(n_lesions, 'lesion')}{of_patients} with a reference standard,"
         f" {record['n_malignant']} malignant and {record['n_benign']} benign"
         + (f"; {_count(without, 'lesion')} without one" if without else ""),
         f"prevalence of malignancy: {record['prevalence']:.2f} here,"
         f" {', '.join(dict.fromkeys(prevalences))}",
     ]
+    return [*sentences, "intervals are clustered by patient"] if n_patients else sentences
 
 
 def table(record: dict[str, Any]) -> list[tuple[str, list[str]]]:
@@ -121,7 +130,7 @@ def table(record: dict[str, Any]) -> list[tuple[str, list[str]]]:
     return rows
 
 
-def difference_text(record: dict[str, Any]) -> str:
+def difference_text(record: dict[str, Any], models: str = "first − second model") -> str:
     """Return the difference of the AUCs of two models as text; '' if there is none."""
     if record["difference"] is None:
         return ""
@@ -129,7 +138,7 @@ def difference_text(record: dict[str, Any]) -> str:
     interval = _interval(d["ci_low"], d["ci_high"], "+.3f")
     p_value = "p < 0.001" if d["p_value"] < 0.001 else f"p = {d['p_value']:.3f}"
     return (
-        f"difference of the AUCs, first − second model: {d['delta']:+.3f} {interval}, {p_value}"
+        f"difference of the AUCs, {models}: {d['delta']:+.3f} {interval}, {p_value}"
         f"{_status_text(d['status'])}"
     )
 
@@ -153,12 +162,11 @@ def _evaluate_model(
     if two_classes and not np.isnan(probabilities).any():
         clusters = np.arange(len(labels)) if patients is None else patients
         checks = calibration.assess(HERE, labels, probabilities, clusters)
-    known = set(model.reference.case_id.tolist())
     return {
         "run": model.about["run"]["id"],
         "task": task,
         "training_prevalence": prevalence,
-        "n_training_patients": None if patients is None else len(known & set(patients.tolist())),
+        "n_training_patients": None,  # not known without patients
         "auc": asdict(roc.auc_interval(labels, scores, patients)) if two_classes else None,
         "operating_points": [
             {"name": point["name"], "threshold": point["threshold"]}
@@ -209,9 +217,7 @@ def _notes(
         only = "malignant" if n_malignant else "benign"
         undefined = "specificity" if n_malignant else "sensitivity"
         notes.append(f"all lesions are {only}: AUC, {undefined} and calibration are not defined")
-    elif (
-        any(m["calibration"] for m in record["models"]) and min(n_malignant, n_benign) < MIN_LESIONS
-    ):
+    elif is_small and any(model["calibration"] for model in record["models"]):
         notes.append(FEW_LESIONS)
     if n_flagged := sum(bool(lesion.flags) for lesion in labelled):
         notes.append(
@@ -237,7 +243,7 @@ def _point_text(points: Sequence[dict[str, Any]], name: str) -> str:
                 for rate in ("sensitivity", "specificity")
                 if point[rate]
             ]
-            return f"{point['threshold']:.4f}: {', '.join(rates)}"
+            return f"{point['threshold']:.4f}, {', '.join(rates)}"
     return _none()
 
 

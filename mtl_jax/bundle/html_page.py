@@ -69,7 +69,7 @@ def _evaluation(evaluated: dict[str, Any] | None) -> dict[str, Any] | None:
     if evaluated is None:
         return None
     sentences = evaluation.describe(evaluated)
-    difference = evaluation.difference_text(evaluated)
+    difference = evaluation.difference_text(evaluated, "A − B")
     return {
         "sentences": [text[0].upper() + text[1:] + "." for text in sentences],
         "table": evaluation.table(evaluated),
