@@ -32,19 +32,20 @@ def start(
     changes: Mapping[str, str] = MappingProxyType({}),
     job: str = "paper",
     environment: Mapping[str, str] = MappingProxyType({}),
+    small_head: bool = False,
 ) -> subprocess.Popen:
-    """Start the study in a new process; `changes` are settings that differ from TINY."""
+    """Start the study in a new process; `changes` are settings that differ from TINY.
+
+    With `small_head`, AlexNet has few fully connected nodes, which the workers of Ray do not know.
+    """
     settings = {**TINY, **changes, "data.cache": str(cache)}
     flags = [f"--config.{field}={value}" for field, value in settings.items()]
-    paths = (f"--config=configs/{job}.py:demo", f"--workdir={workdir}")
-    compilation_cache = {
-        "JAX_COMPILATION_CACHE_DIR": str(cache / "compiled"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
+    config = f"tests/kit/small_study.py:{job}" if small_head else f"configs/{job}.py:demo"
+    paths = (f"--config={config}", f"--workdir={workdir}")
     return subprocess.Popen(
         [sys.executable, "-m", "mtl_jax.main", *paths, *flags],
         cwd=ROOT,
-        env={**os.environ, **compilation_cache, **environment},
+        env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

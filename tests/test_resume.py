@@ -5,10 +5,12 @@ import shutil
 import signal
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
-from study_command import finish, read_results, start
+from study_command import finish, read_results
+from study_command import start as start_study
 
 TWO_APPROACHES = {
     "approaches": "('mttl','sttl')",
@@ -21,6 +23,9 @@ TWO_APPROACHES = {
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
+
+
+start = partial(start_study, small_head=True)
 
 
 def kill(job: subprocess.Popen, after: float) -> bool:

@@ -46,9 +46,9 @@ def test_a_too_high_learning_rate_is_reported_before_the_loss_is_nan(
 ) -> None:
     params = jax.device_get(alexnet.init(NETWORK, jax.random.key(0)))
     with pytest.raises(InputError, match="NaN or infinite at step .*lower config.train.learn"):
-        run_fit(tmp_path / "run", params, "C1-C5", epochs=3, learning_rate=0.1)
+        run_fit(tmp_path / "run", params, "C1-C5", epochs=3, learning_rate=0.3)
     output = capfd.readouterr().err
-    assert output.count("worse than chance: config.train.learning_rate (0.1) is too high") == 1
+    assert output.count("worse than chance: config.train.learning_rate (0.3) is too high") == 1
 
 
 def rois(labels: list[int]) -> RoiSet:
