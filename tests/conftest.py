@@ -11,8 +11,10 @@ from hypothesis import settings
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-# JAX reads the variable when it is imported. Programs are compiled once for all tests and the
-# commands that they start, in a folder that no test deletes.
+# JAX reads the variables when it is imported. Programs, also quick ones, are compiled once for all
+# tests, the workers of pytest-xdist, which inherit the variables, and the commands that they start,
+# in a folder that no test deletes.
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="mtl_jax-compiled-")
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)

@@ -225,12 +225,13 @@ def test_invalid_collection_gives_a_one_line_error(
     view: str,
     message: str,
     tmp_path: Path,
+    cache: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = write_collection(tmp_path / "ours", truths=truths, view=view)
     add_error(folder, error)
     source = f"--config.data.sources=('manifest:{folder}/m.csv',)"
-    job = arguments(tmp_path / "w", tmp_path / "c", source, "--config.data.target=ours")
+    job = arguments(tmp_path / "w", cache, source, "--config.data.target=ours")
     assert message in error_line(run_main(job, capsys))
 
 

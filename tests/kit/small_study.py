@@ -1,6 +1,6 @@
 """Config file of a small job: the demo preset of a job in configs/, with the network of small_head.
 
-    python -m mtl_jax.main --config=tests/kit/small_study.py:paper --workdir=DIR
+python -m mtl_jax.main --config=tests/kit/small_study.py:paper --workdir=DIR
 """
 
 import runpy
