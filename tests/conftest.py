@@ -1,9 +1,12 @@
 """Settings and fixtures of all tests."""
 
 import atexit
+import math
 import os
 import shutil
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,7 +26,23 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
+BEGIN = time.monotonic()
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--stop-after",
+        type=float,
+        default=math.inf,
+        metavar="MINUTES",
+        help="skip the tests that have not begun by then",
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if time.monotonic() - BEGIN > 60 * item.config.getoption("stop_after"):
+        pytest.skip("no time is left (--stop-after)")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,6 +51,15 @@ def pseudonym_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("key") / "key"
     os.environ["MTL_JAX_KEY_FILE"] = str(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def small_alexnet() -> Iterator[None]:
+    """Let jobs of this process train and score AlexNet with few fully connected nodes."""
+    from kit import small_head  # imports JAX
+
+    with small_head.as_alexnet():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +25,7 @@ from mtl_jax.models.base import init
 from mtl_jax.models.response_norm import Normalization
 from mtl_jax.types import InputError
 
+pytestmark = pytest.mark.usefixtures("small_alexnet")
 FILM = np.tile(np.linspace(400, 3000, 300), (300, 1)).astype(int)
 BOX = "120;120;180;180"
 
@@ -38,12 +38,6 @@ class ExportedBundles(NamedTuple):
     fold_model: Path  # a run of the cross-validation
     films: Path
     scores: dict[str, float]  # of the run, by ROI id
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_network() -> Iterator[None]:
-    with small_head.as_alexnet():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kit import small_head
 from scipy.stats import rankdata
 
 from mtl_jax import config, old_names, weights
@@ -42,10 +41,10 @@ def lesion_auc(path: Path) -> float:
     return float((ranks[label == 1].sum() - m * (m + 1) / 2) / (m * n))
 
 
+@pytest.mark.usefixtures("small_alexnet")
 def test_mean_aucs_and_differences_match_the_scores(tmp_path: Path) -> None:
     c, folder = settings(tmp_path / "cache"), tmp_path / "w"
-    with small_head.as_alexnet():
-        results = run_study(c, folder)
+    results = run_study(c, folder)
     means = {}
     for row in results["auc"]:
         if (row["unit"], row["method"]) != ("lesion", "empirical"):
@@ -61,9 +60,7 @@ def test_mean_aucs_and_differences_match_the_scores(tmp_path: Path) -> None:
     assert difference["delta"] == pytest.approx(means[ANALYTIC] - means[RANDOM])
     check_records(folder, results)
     before = modification_times(folder)
-    with small_head.as_alexnet():
-        again = run_study(c, folder)
-    assert again == json.loads(json.dumps(results))
+    assert run_study(c, folder) == json.loads(json.dumps(results))
     assert modification_times(folder) == before  # no run is repeated
 
 

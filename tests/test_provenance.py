@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +10,6 @@ import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
-from kit import small_head
 from test_study import make_approaches, make_roi_set
 
 from mtl_jax import config, main, report, weights
@@ -24,6 +22,7 @@ from mtl_jax.experiments.runner import run_study, show_plan
 from mtl_jax.training import software
 from mtl_jax.types import InputError
 
+pytestmark = pytest.mark.usefixtures("small_alexnet")
 JOBS = ("mttl", "paper", "transfer")
 OTHER_WEIGHTS = "sttl+weights=analytic"  # an approach of the study transfer
 
@@ -88,12 +87,6 @@ class Studies:
         (self.folder / name).rename(self.folder / "swapped")
         (self.folder / f"other_{name}").rename(self.folder / name)
         (self.folder / "swapped").rename(self.folder / f"other_{name}")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_network() -> Iterator[None]:
-    with small_head.as_alexnet():
-        yield
 
 
 @pytest.fixture(scope="module")
