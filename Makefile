@@ -2,18 +2,23 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
+# Two processes; each runs neighbouring tests, which share what the first of a file makes.
+PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
 
-.PHONY: demo test test-slow test-oldest faults lint docs clean
+.PHONY: demo test test-slow test-all test-oldest faults lint docs clean
 
 demo: .venv/installed
 	rm -rf $(DEMO)
 	$(BIN)/python -m mtl_jax.main --config=configs/mttl.py:demo --workdir=$(DEMO)
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-slow: .venv/installed
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
+
+test-all: .venv/installed
+	$(PYTEST) -m "slow or not slow"
 
 # Python 3.11 or 3.12: the oldest versions have no wheels for later ones.
 test-oldest: .venv-oldest/installed

@@ -1,9 +1,12 @@
 """Settings and fixtures of all tests."""
 
 import atexit
+import math
 import os
 import shutil
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,8 +14,10 @@ from hypothesis import settings
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-# JAX reads the variable when it is imported. Programs are compiled once for all tests and the
-# commands that they start, in a folder that no test deletes.
+# JAX reads the variables when it is imported. Programs, also quick ones, are compiled once for all
+# tests, the workers of pytest-xdist, which inherit the variables, and the commands that they start,
+# in a folder that no test deletes.
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="mtl_jax-compiled-")
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
@@ -21,7 +26,23 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
+BEGIN = time.monotonic()
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--stop-after",
+        type=float,
+        default=math.inf,
+        metavar="MINUTES",
+        help="skip the tests that have not begun by then",
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if time.monotonic() - BEGIN > 60 * item.config.getoption("stop_after"):
+        pytest.skip("no time is left (--stop-after)")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,6 +60,15 @@ def user_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     os.environ["MTL_JAX_CACHE"] = str(folder / "cache")
     os.environ["XDG_DATA_HOME"] = str(folder / "data")
     return folder
+
+
+@pytest.fixture(scope="module")
+def small_alexnet() -> Iterator[None]:
+    """Let jobs of this process train and score AlexNet with few fully connected nodes."""
+    from kit import small_head  # imports JAX
+
+    with small_head.as_alexnet():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 ROOT = Path(__file__).parents[1]
+MAIN = (sys.executable, "-m", "mtl_jax.main")
 TINY = {
     "approaches": "('sttl',)",
     "folds": "2",
@@ -26,25 +27,41 @@ TINY = {
 }
 
 
+def arguments(
+    workdir: Path,
+    cache: Path,
+    changes: Mapping[str, str] = MappingProxyType({}),
+    job: str = "paper",
+    small_head: bool = False,
+) -> list[str]:
+    """Return the arguments of the study; `changes` are settings that differ from TINY.
+
+    With `small_head`, AlexNet has few fully connected nodes, which the workers of Ray do not know.
+    """
+    settings = {**TINY, **changes, "data.cache": str(cache)}
+    config = f"tests/kit/small_study.py:{job}" if small_head else f"configs/{job}.py:demo"
+    flags = [f"--config.{field}={value}" for field, value in settings.items()]
+    return [f"--config={ROOT}/{config}", f"--workdir={workdir}", *flags]
+
+
 def start(
     workdir: Path,
     cache: Path,
     changes: Mapping[str, str] = MappingProxyType({}),
     job: str = "paper",
     environment: Mapping[str, str] = MappingProxyType({}),
+    small_head: bool = False,
 ) -> subprocess.Popen:
-    """Start the study in a new process; `changes` are settings that differ from TINY."""
-    settings = {**TINY, **changes, "data.cache": str(cache)}
-    flags = [f"--config.{field}={value}" for field, value in settings.items()]
-    paths = (f"--config=configs/{job}.py:demo", f"--workdir={workdir}")
-    compilation_cache = {
-        "JAX_COMPILATION_CACHE_DIR": str(cache / "compiled"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
+    """Start the study in a new process, with the arguments of `arguments`."""
     return subprocess.Popen(
-        [sys.executable, "-m", "mtl_jax.main", *paths, *flags],
+        [
+            sys.executable,
+            "-m",
+            "mtl_jax.main",
+            *arguments(workdir, cache, changes, job, small_head),
+        ],
         cwd=ROOT,
-        env={**os.environ, **compilation_cache, **environment},
+        env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -3,15 +3,13 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
 import pytest
-from kit import trained
+from kit import small_head, trained
 from kit.dicom import digitized_film, write_dicom
 from PIL import Image
 
@@ -22,11 +20,12 @@ from mtl_jax.bundle.build import build_model
 from mtl_jax.commands import export, score
 from mtl_jax.imaging import dicom
 from mtl_jax.imaging.read_image import read_image
-from mtl_jax.models import alexnet, response_norm
+from mtl_jax.models import response_norm
+from mtl_jax.models.base import init
 from mtl_jax.models.response_norm import Normalization
 from mtl_jax.types import InputError
 
-ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.usefixtures("small_alexnet")
 FILM = np.tile(np.linspace(400, 3000, 300), (300, 1)).astype(int)
 BOX = "120;120;180;180"
 
@@ -85,16 +84,15 @@ def run_rejected(capsys: pytest.CaptureFixture, arguments: list[object]) -> str:
 
 
 def test_bundle_without_the_run_gives_the_scores_of_the_run(
-    bundles: ExportedBundles, tmp_path: Path
+    bundles: ExportedBundles, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     with (bundles.films / "manifest.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
     lesions = write_csv(tmp_path / "lesions.csv", rows)
-    command = [sys.executable, "tools/score.py", bundles.model, bundles.films]
-    command += ["--lesions", lesions, "--out", tmp_path / "out", "--keep-ids"]
-    process = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr
-    assert "research only" in process.stdout and "phantom" in process.stdout
+    command = [bundles.model, bundles.films, "--lesions", lesions]
+    assert score.main([*map(str, command), "--out", str(tmp_path / "out"), "--keep-ids"]) == 0
+    output = capsys.readouterr().out
+    assert "research only" in output and "phantom" in output
     result = json.loads((tmp_path / "out" / "scores.json").read_text())
     views = {}
     for lesion in result["lesions"]:
@@ -321,10 +319,11 @@ def random_model(model: bundle.Model) -> bundle.Model:
     about["network"] = {"outputs": 4, "lrn": response_norm.to_json(STRONG)}
     about["run"]["tasks"] = ["sfm", "dm"]
     about["run"]["input_mean"]["dm"], about["run"]["input_std"]["dm"] = 40.0, 900.0
-    params = alexnet.init(alexnet.AlexNet(4, lrn=STRONG), jax.random.key(5))
+    network = small_head.SmallHead(4, lrn=STRONG)
+    params = init(network, jax.random.key(5))
     gray = (random_rois(8) - 40.0) / 900.0
     image = np.repeat(gray[..., None], 3, axis=-1).astype(np.float32)
-    logits = np.asarray(alexnet.forward(params, image, lrn=STRONG))
+    logits = np.asarray(network.apply({"params": params}, image))
     params["F5"] = {
         "kernel": 2 * params["F5"]["kernel"] / logits.std(0),
         "bias": -2 * logits.mean(0) / logits.std(0),

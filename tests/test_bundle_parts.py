@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from finished_work import make_folder
 from flax.traverse_util import unflatten_dict
+from kit.small_head import SmallHead
 from kit.untrained import make_untrained
 from PIL import Image
 from scipy.special import expit, logit
 
-from mtl_jax import bundle, old_names, roc
+from mtl_jax import bundle, config, old_names, roc
 from mtl_jax.bundle import (
     build,
     calibration,
@@ -28,11 +29,12 @@ from mtl_jax.bundle.reliability import reliability_figure
 from mtl_jax.data.extract_rois import crop_rois
 from mtl_jax.imaging.stored_image import StoredImage
 from mtl_jax.io import atomic
-from mtl_jax.models import alexnet, base
+from mtl_jax.models import base
 from mtl_jax.phantom import case as phantom
 from mtl_jax.phantom.receptor import RECEPTORS
 from mtl_jax.types import InputError, LesionView
 
+pytestmark = pytest.mark.usefixtures("small_alexnet")
 OLD_KEYS = {new: old for old, new in old_names.KEYS.items()}  # of version 0.1.0
 RNG = np.random.default_rng(0)
 
@@ -126,7 +128,7 @@ def spot_finder() -> bundle.Model:
     C1 has one filter, a spot minus its surroundings; one unit of each later layer passes its output
     on; F1 sums the map.
     """
-    shapes = base.param_shapes(alexnet.AlexNet())
+    shapes = base.param_shapes(SmallHead())
     params = unflatten_dict(
         {path: np.zeros(shape, np.float32) for path, shape in shapes.items()}, sep="/"
     )
@@ -137,7 +139,7 @@ def spot_finder() -> bundle.Model:
     for layer in ("C2", "C3", "C4", "C5"):
         middle = params[layer]["kernel"].shape[0] // 2
         params[layer]["kernel"][middle, middle, 0, 0] = 1.0
-    params["F1"]["kernel"].reshape(3, 3, 256, 4096)[:, :, 0, 0] = 1.0
+    params["F1"]["kernel"].reshape(3, 3, 256, -1)[:, :, 0, 0] = 1.0
     for layer in ("F2", "F3", "F4"):
         params[layer]["kernel"][0, 0] = 1.0
     params["F5"]["kernel"][0] = [-1.0, 1.0]
@@ -396,18 +398,21 @@ def test_a_multi_task_run_needs_the_same_cases_of_the_other_collections(tmp_path
 
 def test_work_folders_of_version_0_1_0_are_not_exported(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "work", "test", ("sttl",), analysed=False)
-    config = json.loads((folder / "config.json").read_text())
-    config["model"][OLD_KEYS["backbone"]] = config["model"].pop("backbone")
-    (folder / "config.json").write_text(json.dumps(config))
+    stored = json.loads((folder / "config.json").read_text())
+    stored["model"][OLD_KEYS["backbone"]] = stored["model"].pop("backbone")
+    (folder / "config.json").write_text(json.dumps(stored))
     (run_folder,) = (folder / "runs").iterdir()
     with pytest.raises(InputError, match="0.1.0") as rejected:
         build.build_model(run_folder)
     assert "\n" not in str(rejected.value)
 
 
-def test_bundles_of_version_0_1_0_give_the_same_scores(tmp_path: Path) -> None:
+def test_bundles_of_version_0_1_0_give_the_same_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With a backbone other than the default, which a bundle without the key would get."""
-    folder = make_untrained(tmp_path / "model", backbone="resnet18")
+    monkeypatch.setitem(config.BACKBONES, "other", "kit.small_network")
+    folder = make_untrained(tmp_path / "model", backbone="other")
     expected = bundle.load(folder)
     about = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
     for section in ("network", "weights"):

@@ -22,6 +22,8 @@ from mtl_jax.phantom.collection import Parameters, write_collection
 
 pytest.importorskip("highdicom", reason="the [sr] extra is not installed")
 
+pytestmark = pytest.mark.usefixtures("small_alexnet")
+
 
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:

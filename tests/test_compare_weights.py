@@ -41,6 +41,7 @@ def lesion_auc(path: Path) -> float:
     return float((ranks[label == 1].sum() - m * (m + 1) / 2) / (m * n))
 
 
+@pytest.mark.usefixtures("small_alexnet")
 def test_mean_aucs_and_differences_match_the_scores(tmp_path: Path) -> None:
     c, folder = settings(tmp_path / "cache"), tmp_path / "w"
     results = run_study(c, folder)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from kit.small_network import MAPS
 from test_training import NETWORK, fit_runs, random_dataset
 
 from mtl_jax.data.array_rows import Rows
@@ -75,7 +76,7 @@ def test_activations_equal_the_output_of_the_frozen_layers(
     expected = dataset.make_batch(rois, indices, jnp.ones(5))
     np.testing.assert_array_equal(batch.label, expected.label)
     np.testing.assert_array_equal(batch.task, expected.task)
-    values = alexnet.forward(params, expected.image, last="C3")
+    values = NETWORK.apply({"params": params}, expected.image, last="C3")
     np.testing.assert_allclose(batch.image, values, rtol=1e-4, atol=1e-5 * np.abs(values).max())
 
 
@@ -145,7 +146,7 @@ def test_the_least_recently_used_activations_are_evicted(
 ) -> None:
     frozen = optimizer.frozen_layers("C1-C5")
     datasets = [random_dataset(seed=seed) for seed in range(3)]
-    size = 10 * 8 * 3 * 3 * 256 * 4
+    size = 10 * 8 * 3 * 3 * MAPS["C5"].features * 4
     monkeypatch.setattr(feature_cache, "_memory_limits", lambda: (2 * size, 0))
 
     def values(number: int) -> jax.Array:
@@ -167,7 +168,7 @@ def test_activations_in_use_count_until_they_are_freed(
 ) -> None:
     """The held-out fold of a run may not fill the memory in addition."""
     frozen = optimizer.frozen_layers("C1-C5")
-    size = 10 * 8 * 3 * 3 * 256 * 4
+    size = 10 * 8 * 3 * 3 * MAPS["C5"].features * 4
     monkeypatch.setattr(feature_cache, "_memory_limits", lambda: (1.5 * size, 0))
     in_use, _ = feature_cache.cached_source(NETWORK, params, random_dataset(), frozen)
     other, _ = feature_cache.cached_source(NETWORK, params, random_dataset(seed=1), frozen)

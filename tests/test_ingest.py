@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,13 @@ from kit.dicom import for_processing, write_dicom
 from test_imaging import write_pgm
 
 from mtl_jax import config
+from mtl_jax.commands import make_shards
 from mtl_jax.data import extract_rois, ingest, reference_standard
 from mtl_jax.data.sources import SOURCES
 from mtl_jax.imaging import gray_mapping
 from mtl_jax.imaging.resample import to_pixel_size
 from mtl_jax.imaging.roi import lesion_roi
+from mtl_jax.io import command_line
 from mtl_jax.types import InputError, LesionView, RoiSet
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -413,9 +416,13 @@ def test_killed_worker_gives_a_one_line_error(many: Path, tmp_path: Path) -> Non
     assert "many: a process that read images was killed" in errors
 
 
-def test_settings_of_make_shards(many: Path, tmp_path: Path) -> None:
-    settings = ("--set", "background.correct=false", "--set", "pseudonymise=False")
-    subprocess.run([*command(many, tmp_path, 1), *settings], check=True, capture_output=True)
+def test_settings_of_make_shards(
+    many: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [f"manifest:{many}/m.csv", "--out", str(tmp_path)]
+    settings = ["--set", "background.correct=false", "--set", "pseudonymise=False"]
+    assert make_shards.main([*arguments, *settings]) == 0
+    capsys.readouterr()
     manifest = json.loads((tmp_path / "many/manifest.json").read_text())
     assert manifest["imaging"]["background"]["correct"] is False
     assert "many/P0/1/CC" in (tmp_path / "many/index.csv").read_text()
@@ -428,9 +435,6 @@ def test_settings_of_make_shards(many: Path, tmp_path: Path) -> None:
         ("background.correct=x", "expected bool"),
         ("test_fraction=2.0", "--set test_fraction=2.0 is invalid: expected a number in [0, 1)"),
     ):
-        failed = subprocess.run(
-            [*command(many, tmp_path, 1), "--set", setting], capture_output=True, text=True
-        )
-        assert (
-            failed.returncode == 2 and message in failed.stderr and failed.stderr.count("\n") == 1
-        )
+        status = command_line.run(partial(make_shards.main, [*arguments, "--set", setting]))
+        errors = capsys.readouterr().err
+        assert status == 2 and message in errors and errors.count("\n") == 1

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from flax.traverse_util import flatten_dict, unflatten_dict
+from kit import small_network
 from test_training import NETWORK, fit_runs
 
 from mtl_jax import config
@@ -59,7 +60,7 @@ def test_he_equals_the_initialization_of_the_network_module() -> None:
         np.testing.assert_array_equal(value, module[path])
         assert path.endswith("kernel") or not value.any()
     fan_in = ours["F2/kernel"].shape[0]
-    assert ours["F2/kernel"].std() == pytest.approx(np.sqrt(2 / fan_in), rel=0.01)
+    assert ours["F2/kernel"].std() == pytest.approx(np.sqrt(2 / fan_in), rel=0.05)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -89,8 +90,9 @@ def test_kernels_differ_between_layers_and_keys() -> None:
 
 
 def test_blocks_of_other_backbones_are_not_reinitialized() -> None:
-    leaves = param_shapes(registry.build("resnet18", outputs=6)).items()
-    zeros = unflatten_dict({path: jnp.zeros(shape) for path, shape in leaves}, sep="/")
+    shapes = param_shapes(registry.build("resnet18", outputs=6))
+    leaves = {path: jnp.zeros(shape) for path, shape in shapes.items() if path[:2] != "F2"}
+    zeros = unflatten_dict(leaves, sep="/")
     scheme = INITIALIZATIONS["cuda_convnet2"]
     changed = reinitialize(zeros, jax.random.key(0), scheme)
     for layer in AlexNet.stages:
@@ -198,7 +200,7 @@ def test_new_layers_use_the_scheme_of_the_config(
     c = config.default()
     c.model.initialization = "krizhevsky2012"
     run = Run("sttl", ("a",), "C1", None, seed=0)
-    with pytest.raises(FitCalled) as fit_call:
+    with small_network.as_alexnet(), pytest.raises(FitCalled) as fit_call:
         train_runs.train_and_score([run], [tmp_path / "run"], {}, None, {"sttl": weights}, c)
     params, training = fit_call.value.args
     assert training.initialization == "krizhevsky2012"

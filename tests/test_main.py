@@ -9,8 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+from kit.main_here import Ended, run_main
 
 ROOT = Path(__file__).parents[1]
+SMALL_STUDY = "tests/kit/small_study.py:mttl"
 SMALL = (
     "--config.network=C1-C5",
     "--config.approaches=('sttl',)",
@@ -33,13 +35,25 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def command(workdir: Path, cache: Path, *extra: str, job: str = "configs/mttl.py") -> list[str]:
+def arguments(workdir: Path, cache: Path, *extra: str, job: str = SMALL_STUDY) -> list[str]:
     required = (f"--config={job}", f"--workdir={workdir}", f"--config.data.cache={cache}")
-    return [sys.executable, "-m", "mtl_jax.main", *required, *SMALL, *extra]
+    return [*required, *SMALL, *extra]
 
 
-def run(arguments: list[str]) -> subprocess.CompletedProcess:
-    return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=900)
+def command(workdir: Path, cache: Path, *extra: str, job: str = SMALL_STUDY) -> list[str]:
+    return [sys.executable, "-m", "mtl_jax.main", *arguments(workdir, cache, *extra, job=job)]
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess:
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+
+
+def error_line(ended: Ended | subprocess.CompletedProcess) -> str:
+    """Return the one line of a command that ends with exit code 2."""
+    lines = [line for line in ended.stderr.splitlines() if line.startswith("mtl_jax:")]
+    assert ended.returncode == 2 and len(lines) == 1, ended.stderr
+    assert "Traceback" not in ended.stderr
+    return lines[0]
 
 
 def read_results(workdir: Path) -> dict[str, bytes]:
@@ -82,10 +96,11 @@ def test_work_folder_contains_the_documented_files(uninterrupted: Path) -> None:
 
 
 def test_results_of_a_repeated_command_are_bit_identical(
-    uninterrupted: Path, tmp_path: Path, cache: Path
+    uninterrupted: Path, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    process = run(command(tmp_path / "again", cache))
-    assert process.returncode == 0, process.stderr
+    """Also in another process, which has trained before."""
+    ended = run_main(arguments(tmp_path / "again", cache), capsys)
+    assert ended.returncode == 0, ended.stderr
     assert read_results(tmp_path / "again") == read_results(uninterrupted)
 
 
@@ -110,10 +125,12 @@ def test_killed_job_resumes_bit_identically(
     assert read_results(workdir) == read_results(uninterrupted)
 
 
-def test_finished_job_is_not_repeated(uninterrupted: Path, cache: Path) -> None:
+def test_finished_job_is_not_repeated(
+    uninterrupted: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = read_results(uninterrupted)
-    process = run(command(uninterrupted, cache))
-    assert process.returncode == 0 and "already finished" in process.stdout
+    ended = run_main(arguments(uninterrupted, cache), capsys)
+    assert ended.returncode == 0 and "already finished" in ended.stdout
     assert read_results(uninterrupted) == before
 
 
@@ -142,46 +159,44 @@ def test_finished_job_is_not_repeated(uninterrupted: Path, cache: Path) -> None:
     ],
 )
 def test_invalid_input_gives_a_one_line_error(
-    extra: tuple[str, ...], message: str, tmp_path: Path, cache: Path
+    extra: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+    cache: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    process = run(command(tmp_path / "w", cache, *extra))
-    lines = [line for line in process.stderr.splitlines() if line.startswith("mtl_jax:")]
-    assert process.returncode == 2, process.stderr
-    assert len(lines) == 1 and message in lines[0]
-    assert "Traceback" not in process.stderr
+    monkeypatch.chdir(ROOT)
+    job = arguments(tmp_path / "w", cache, *extra, job="configs/mttl.py")
+    assert message in error_line(run_main(job, capsys))
 
 
-def paper_command(folder: Path, cache: Path, *extra: str) -> subprocess.CompletedProcess:
-    """Run configs/paper.py with the paper preset, in a folder without ImageNet weights."""
-    required = (f"--config={ROOT}/configs/paper.py", f"--workdir={folder / 'w'}")
-    optional = (f"--config.data.cache={cache}", "--config.data.phantom.cases=20", *extra)
-    return subprocess.run(
-        [sys.executable, "-m", "mtl_jax.main", *required, *optional],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def test_invalid_input_ends_the_process_with_exit_code_2(tmp_path: Path, cache: Path) -> None:
+    process = run(command(tmp_path / "w", cache, "--config.data.sources=('mini_mias:nowhere',)"))
+    assert "nowhere" in error_line(process)
 
 
 def test_paper_study_requires_imagenet_weights_but_its_dry_run_does_not(
-    tmp_path: Path, cache: Path
+    tmp_path: Path,
+    cache: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Compare with sections 3.1, 3.2, 2.3 and 3.3; 56 of the 482 runs are shared by stages."""
-    process = paper_command(tmp_path, cache, "--dry_run")
-    assert process.returncode == 0, process.stderr
-    counts = dict(re.findall(r"^(\w+): (\d+) runs", process.stdout, re.M))
+    monkeypatch.chdir(tmp_path)  # a folder without ImageNet weights
+    paper = (f"--config={ROOT}/configs/paper.py", f"--workdir={tmp_path / 'w'}")
+    paper += (f"--config.data.cache={cache}", "--config.data.phantom.cases=20")
+    ended = run_main([*paper, "--dry_run"], capsys)
+    assert ended.returncode == 0, ended.stderr
+    counts = dict(re.findall(r"^(\w+): (\d+) runs", ended.stdout, re.M))
     assert counts == {"splits": "160", "depth": "240", "cross_validation": "80", "test": "2"}
-    assert "to do: 426 of 426 runs" in process.stdout
+    assert "to do: 426 of 426 runs" in ended.stdout
     for extra, message in (
         ((), "mtl-jax convert --download"),
         (("--config.weights=shipped",), "expected 'imagenet' or a folder"),
         ((f"--config.weights={ROOT}/checkpoints/formulas",), "no convolutions trained on photo"),
     ):
-        process = paper_command(tmp_path, cache, *extra)
-        lines = [line for line in process.stderr.splitlines() if line.startswith("mtl_jax:")]
-        assert process.returncode == 2 and len(lines) == 1 and message in lines[0], process.stderr
+        assert message in error_line(run_main([*paper, *extra], capsys))
 
 
 COLUMNS = "dataset,patient_id,lesion_id,view,image_path,truth,pixel_um,box"
@@ -220,28 +235,32 @@ def add_error(folder: Path, error: str) -> None:
     ],
 )
 def test_invalid_collection_gives_a_one_line_error(
-    error: str, truths: tuple[str, ...], view: str, message: str, tmp_path: Path
+    error: str,
+    truths: tuple[str, ...],
+    view: str,
+    message: str,
+    tmp_path: Path,
+    cache: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = write_collection(tmp_path / "ours", truths=truths, view=view)
     add_error(folder, error)
     source = f"--config.data.sources=('manifest:{folder}/m.csv',)"
-    process = run(command(tmp_path / "w", tmp_path / "c", source, "--config.data.target=ours"))
-    lines = [line for line in process.stderr.splitlines() if line.startswith("mtl_jax:")]
-    assert process.returncode == 2, process.stderr
-    assert len(lines) == 1 and message in lines[0]
+    job = arguments(tmp_path / "w", cache, source, "--config.data.target=ours")
+    assert message in error_line(run_main(job, capsys))
 
 
 def test_workdir_of_another_config_is_rejected_and_not_changed(
-    uninterrupted: Path, cache: Path
+    uninterrupted: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = read_results(uninterrupted)
-    process = run(command(uninterrupted, cache, "--config.seed=1"))
-    assert process.returncode == 2 and "seed is 0, not 1" in process.stderr
+    ended = run_main(arguments(uninterrupted, cache, "--config.seed=1"), capsys)
+    assert "seed is 0, not 1" in error_line(ended)
     assert read_results(uninterrupted) == before
 
 
 def test_damaged_checkpoint_is_reported_and_retrained(
-    uninterrupted: Path, tmp_path: Path, cache: Path
+    uninterrupted: Path, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workdir = tmp_path / "w"
     subprocess.run(["cp", "-r", str(uninterrupted), str(workdir)], check=True)
@@ -250,9 +269,9 @@ def test_damaged_checkpoint_is_reported_and_retrained(
     for path in (run_folder / "checkpoint").rglob("*"):
         if path.is_file() and path.stat().st_size > 100_000:
             path.write_bytes(path.read_bytes()[:1000])
-    process = run(command(workdir, cache))
-    lines = [line for line in process.stderr.splitlines() if line.startswith("mtl_jax: ")]
-    assert process.returncode == 0 and len(lines) == 1
+    ended = run_main(arguments(workdir, cache), capsys)
+    lines = [line for line in ended.stderr.splitlines() if line.startswith("mtl_jax: ")]
+    assert ended.returncode == 0 and len(lines) == 1
     assert "checkpoint/4: damaged, state/" in lines[0]
     assert read_results(workdir) == read_results(uninterrupted)
 

@@ -8,13 +8,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
 import jax
 import numpy as np
 import pytest
-from study_command import finish, start
+from study_command import finish
+from study_command import start as start_study
 from test_training import NETWORK, fit_runs, random_dataset
 
 from mtl_jax.models import alexnet
@@ -22,6 +24,7 @@ from mtl_jax.training import multihost
 from mtl_jax.training.setup import TrainingRun
 from mtl_jax.types import InputError, Params
 
+start = partial(start_study, job="mttl", small_head=True)
 ONE_RUN = {"folds": "4", "study": "test", "network": "C1-C5"}
 
 
@@ -211,7 +214,7 @@ def start_processes(
 ) -> list[subprocess.Popen]:
     settings = {**ONE_RUN, "devices": str(count), **changes}
     return [
-        start(workdir, cache, settings, "mttl", {**environment, "JAX_NUM_CPU_DEVICES": "1"})
+        start(workdir, cache, settings, environment={**environment, "JAX_NUM_CPU_DEVICES": "1"})
         for environment in make_environments(count)
     ]
 
@@ -254,7 +257,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def expected_scores(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> np.ndarray:
     """Return the scores of one process with one device."""
     workdir = tmp_path_factory.mktemp("alone")
-    finish(start(workdir, cache, {**ONE_RUN, "train.epochs": "6"}, "mttl"))
+    finish(start(workdir, cache, {**ONE_RUN, "train.epochs": "6"}))
     return read_scores(workdir)
 
 
@@ -285,7 +288,7 @@ def test_a_killed_study_is_finished_by_one_process(
     for process in processes:
         process.communicate(timeout=250)  # JAX ends the others
         assert process.returncode != 0
-    finish(start(tmp_path, cache, {**ONE_RUN, **LONGER}, "mttl"))
+    finish(start(tmp_path, cache, {**ONE_RUN, **LONGER}))
     np.testing.assert_allclose(read_scores(tmp_path), expected_scores, atol=1e-5)
 
 
@@ -310,7 +313,7 @@ def test_both_processes_stop_on_a_signal_to_one(
 def test_processes_of_different_configs_are_rejected(tmp_path: Path, cache: Path) -> None:
     settings = [{**ONE_RUN, "devices": "2", "seed": str(number)} for number in range(2)]
     processes = [
-        start(tmp_path, cache, config, "mttl", {**environment, "JAX_NUM_CPU_DEVICES": "1"})
+        start(tmp_path, cache, config, environment={**environment, "JAX_NUM_CPU_DEVICES": "1"})
         for config, environment in zip(settings, make_environments(2), strict=True)
     ]
     status, lines = wait_for_all(processes)

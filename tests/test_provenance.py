@@ -22,6 +22,7 @@ from mtl_jax.experiments.runner import run_study, show_plan
 from mtl_jax.training import malloc, software
 from mtl_jax.types import InputError
 
+pytestmark = pytest.mark.usefixtures("small_alexnet")
 JOBS = ("mttl", "paper", "transfer")
 OTHER_WEIGHTS = "sttl+weights=analytic"  # an approach of the study transfer
 

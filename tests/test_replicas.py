@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from kit.small_network import MAPS
 from test_training import NETWORK, fit_runs
 
 from mtl_jax import config
@@ -192,7 +193,7 @@ def train_one_epoch(make: Callable, layout: Replicas) -> tuple[TrainState, Metri
     """Train two replicas for two steps on activations of C5, by a scanned or a stepwise epoch."""
     tx = optimizer.freeze(optimizer.sgd(0.9, 0.0005), optimizer.frozen_layers("C1-C5"))
     step = make_step(multi_task_objective(NETWORK, (1.0, 1.0), "F1"), tx)
-    values = jax.random.uniform(jax.random.key(1), (32, 3, 3, 256))
+    values = jax.random.uniform(jax.random.key(1), (32, 3, 3, MAPS["C5"].features))
     source = dataset.Activations(values, jnp.arange(32) % 2, jnp.arange(32) // 16)
     states, orders, keys = [], [], [jax.random.key(5), jax.random.key(6)]
     for key in keys:

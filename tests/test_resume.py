@@ -5,10 +5,13 @@ import shutil
 import signal
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
-from study_command import finish, read_results, start
+from kit.main_here import run_main
+from study_command import arguments, finish, read_results
+from study_command import start as start_study
 
 TWO_APPROACHES = {
     "approaches": "('mttl','sttl')",
@@ -23,6 +26,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+start = partial(start_study, small_head=True)
+
+
 def kill(job: subprocess.Popen, after: float) -> bool:
     """Kill `job` after `after` seconds; return False if it has already finished."""
     try:
@@ -35,8 +41,17 @@ def kill(job: subprocess.Popen, after: float) -> bool:
     return False
 
 
-def test_study_stopped_during_two_runs_resumes_bit_identically(tmp_path: Path, cache: Path) -> None:
-    output = finish(start(tmp_path / "uninterrupted", cache))
+def run_here(workdir: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run the study in this process and return its standard output."""
+    ended = run_main(arguments(workdir, cache, small_head=True), capsys)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def test_study_stopped_during_two_runs_resumes_bit_identically(
+    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = run_here(tmp_path / "uninterrupted", cache, capsys)
     assert "splits: 0 of 2 runs already finished" in output and "depth: 2 of 2 runs" in output
     expected = read_results(tmp_path / "uninterrupted")
     workdir = tmp_path / "interrupted"
@@ -57,7 +72,7 @@ def test_study_stopped_during_two_runs_resumes_bit_identically(tmp_path: Path, c
             assert f"stopped by {stop_signal.name}; rerun the same command to resume" in errors
             assert "Traceback" not in errors
             assert list((workdir / "runs" / run / "checkpoint").glob("[0-9]"))
-    assert "splits: 2 of 2 runs already finished" in finish(start(workdir, cache))
+    assert "splits: 2 of 2 runs already finished" in run_here(workdir, cache, capsys)
     assert read_results(workdir) == expected
 
 
@@ -87,15 +102,16 @@ def test_study_killed_at_random_times_resumes_bit_identically(
     assert read_results(workdir) == expected
 
 
-def test_second_job_in_a_work_folder_is_rejected(tmp_path: Path, cache: Path) -> None:
+def test_second_job_in_a_work_folder_is_rejected(
+    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     first = start(tmp_path, cache)
     while not (tmp_path / "config.json").exists():
         assert first.poll() is None, first.communicate()
         time.sleep(0.02)
-    second = start(tmp_path, cache)
-    _, errors = second.communicate(timeout=120)
+    second = run_main(arguments(tmp_path, cache, small_head=True), capsys)
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    lines = [line for line in errors.splitlines() if line.startswith("mtl_jax:")]
+    lines = [line for line in second.stderr.splitlines() if line.startswith("mtl_jax:")]
     assert second.returncode == 2 and len(lines) == 1
     assert "another job uses this folder" in lines[0]

@@ -6,14 +6,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from test_imaging import write_pgm
 
+from mtl_jax.commands import make_shards, verify_shards
 from mtl_jax.data import extract_rois, ingest, shards
 from mtl_jax.imaging.background import correct
-from mtl_jax.io import atomic
+from mtl_jax.io import atomic, command_line
 from mtl_jax.types import InputError
 
 HERE = Path(__file__).resolve().parents[1]
@@ -269,31 +271,38 @@ def test_a_lesion_without_a_possible_roi_is_named(home: Path, row: str, reason: 
     assert not list((home.parent / "cache").glob("[!.]*"))
 
 
-def tool(name: str, *arguments: object) -> tuple[int, str, str]:
+def run_tool(name: str, *arguments: object) -> subprocess.CompletedProcess:
     command = [sys.executable, HERE / "tools" / name, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    return done.returncode, done.stdout, done.stderr
+    return subprocess.run(command, capture_output=True, text=True)
 
 
-def test_tools(home: Path, tmp_path: Path) -> None:
+def test_tools(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def tool(command: ModuleType, *arguments: object) -> tuple[int, str, str]:
+        """Run the code of a tool in this process."""
+        capsys.readouterr()
+        status = command_line.run(lambda: command.main([*map(str, arguments)]))
+        return status, *capsys.readouterr()
+
     out = tmp_path / "out"
-    assert tool("make_shards.py", f"manifest:{home}/m.csv", "--out", out)[0] == 0
-    status, text, errors = tool("verify_shards.py", out / "mine")
+    assert run_tool("make_shards.py", f"manifest:{home}/m.csv", "--out", out).returncode == 0
+    ended = run_tool("verify_shards.py", tmp_path / "absent")
+    assert ended.returncode == 2 and "no shards here" in ended.stderr
+    status, text, errors = tool(verify_shards, out / "mine")
     assert (status, errors) == (0, "") and "mine, 4 ROIs in 1 shards, verified" in text
     os.truncate(out / "mine/roi-00000.npy", 1000)
     os.truncate(home / "b.pgm", 1000)
     # Only lesions of an unusable image are left out, with a message; --strict stops the ingest.
-    status, text, errors = tool("make_shards.py", f"manifest:{home}/m.csv", "--out", tmp_path / "n")
+    status, text, errors = tool(make_shards, f"manifest:{home}/m.csv", "--out", tmp_path / "n")
     assert status == 0 and "mine: 1 left out: truncated" in text
     assert errors.count("\n") == 3 and "b.pgm: truncated" in errors
     failing = [
-        tool("verify_shards.py", out / "mine"),
-        tool("make_shards.py", f"manifest:{home}/m.csv", "--out", out),
-        tool("make_shards.py", f"manifest:{home}/m.csv", "--out", tmp_path / "s", "--strict"),
-        tool("make_shards.py", f"mini_mias:{tmp_path}/absent", "--out", out),
-        tool("make_shards.py", f"mini_mias:{home}", "--out", out),
-        tool("make_shards.py", "nomias:x", "--out", out),
-        tool("verify_shards.py", tmp_path / "absent"),
+        tool(verify_shards, out / "mine"),
+        tool(make_shards, f"manifest:{home}/m.csv", "--out", out),
+        tool(make_shards, f"manifest:{home}/m.csv", "--out", tmp_path / "s", "--strict"),
+        tool(make_shards, f"mini_mias:{tmp_path}/absent", "--out", out),
+        tool(make_shards, f"mini_mias:{home}", "--out", out),
+        tool(make_shards, "nomias:x", "--out", out),
+        tool(verify_shards, tmp_path / "absent"),
     ]
     reasons = ("wrong checksum", "wrong checksum", "b.pgm: truncated", "no such folder")
     reasons += ("no Info.txt", "no source 'nomias'", "no shards here")

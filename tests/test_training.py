@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from kit.small_network import SmallAlexNet
 
 from mtl_jax import config
 from mtl_jax.models import alexnet
+from mtl_jax.models.base import init
 from mtl_jax.training import dataset, epoch, optimizer, orientations, predict
 from mtl_jax.training.fit import fit
 from mtl_jax.training.objective import multi_task_objective
@@ -23,13 +25,13 @@ from mtl_jax.training.step import make_step
 from mtl_jax.training.writers import open_writers
 from mtl_jax.types import Batch, InputError, TrainState
 
-NETWORK = alexnet.AlexNet(dropout=0.5)
+NETWORK = SmallAlexNet(dropout=0.5)
 LEAVES = {"C0": 20, "C1": 18, "C1-C2": 16, "C1-C3": 14, "C1-C4": 12, "C1-C5": 10}
 
 
 @pytest.fixture(scope="module")
 def params() -> dict:
-    return jax.device_get(alexnet.init(NETWORK, jax.random.key(0)))
+    return jax.device_get(init(NETWORK, jax.random.key(0)))
 
 
 def random_dataset(count: int = 6, seed: int = 0) -> dataset.Dataset:
@@ -113,7 +115,7 @@ def test_three_steps_follow_the_update_equations(params: dict) -> None:
 
 
 def check_three_steps(params: dict) -> None:
-    network = alexnet.AlexNet()
+    network = SmallAlexNet()
     tx = optimizer.freeze(optimizer.sgd(0.9, 0.0005), ("C1", "C2"))
     step = jax.jit(make_step(multi_task_objective(network, (1.0, 3.0), precision="float64"), tx))
     state = TrainState(jnp.int32(0), params, tx.init(params))
@@ -121,7 +123,7 @@ def check_three_steps(params: dict) -> None:
     weight = np.float32([1, 1, 1, 0])
 
     def loss(trained: dict, image: jax.Array, label: np.ndarray, task: np.ndarray) -> jax.Array:
-        logits = alexnet.forward({**params, **trained}, image)
+        logits = network.apply({"params": {**params, **trained}}, image)
         probability = jnp.exp(logits) / jnp.exp(logits).sum(1, keepdims=True)
         row_weight = weight * jnp.where(task == 1, 3.0, 1.0)
         return -(row_weight * jnp.log(probability[jnp.arange(4), label])).sum() / row_weight.sum()
@@ -150,8 +152,8 @@ def check_three_steps(params: dict) -> None:
 
 
 def test_head_is_not_trained_by_rois_of_other_tasks() -> None:
-    network = alexnet.AlexNet(outputs=4)
-    params = alexnet.init(network, jax.random.key(0))
+    network = SmallAlexNet(outputs=4)
+    params = init(network, jax.random.key(0))
     tx = optimizer.freeze(optimizer.sgd(0.0, 0.0), ())
     step = jax.jit(make_step(multi_task_objective(network, (1.0, 1.0)), tx))
     image = jax.random.normal(jax.random.key(0), (4, 128, 128, 3))
@@ -270,8 +272,7 @@ jax.config.update("jax_num_cpu_devices", 4)
 import numpy as np
 sys.path.insert(0, sys.argv[2])
 import test_training as t
-from mtl_jax.models import alexnet
-params = jax.device_get(alexnet.init(t.NETWORK, jax.random.key(0)))
+params = jax.device_get(t.init(t.NETWORK, jax.random.key(0)))
 
 def train(name, devices, last_epoch=3, checkpoint_epochs=1):
     def on_epoch(record):

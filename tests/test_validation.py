@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from kit import small_network
 from sklearn.metrics import log_loss, roc_auc_score
 from study_command import finish, start
 from test_multihost import make_environments
@@ -65,7 +66,8 @@ def train(
     )
     folders = [folder / run.id for run in runs]
     by_approach = {run.approach: weights for run in runs}
-    train_runs.train_and_score(runs, folders, COLLECTIONS, SPLIT, by_approach, c, replicas)
+    with small_network.as_alexnet():
+        train_runs.train_and_score(runs, folders, COLLECTIONS, SPLIT, by_approach, c, replicas)
     return folders
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 from kit.spoiling import HEADER, load
-from test_training import run_fit
+from test_training import NETWORK, run_fit
 
 from mtl_jax.experiments import scores, splits
 from mtl_jax.models import alexnet
@@ -44,11 +44,11 @@ def test_weights_with_a_nan_or_infinite_value_are_rejected() -> None:
 def test_a_too_high_learning_rate_is_reported_before_the_loss_is_nan(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    params = jax.device_get(alexnet.init(alexnet.AlexNet(dropout=0.5), jax.random.key(0)))
+    params = jax.device_get(alexnet.init(NETWORK, jax.random.key(0)))
     with pytest.raises(InputError, match="NaN or infinite at step .*lower config.train.learn"):
-        run_fit(tmp_path / "run", params, "C1-C5", epochs=3, learning_rate=0.1)
+        run_fit(tmp_path / "run", params, "C1-C5", epochs=3, learning_rate=0.3)
     output = capfd.readouterr().err
-    assert output.count("worse than chance: config.train.learning_rate (0.1) is too high") == 1
+    assert output.count("worse than chance: config.train.learning_rate (0.3) is too high") == 1
 
 
 def rois(labels: list[int]) -> RoiSet:

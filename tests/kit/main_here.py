@@ -1,0 +1,46 @@
+"""Run the main command in the process of a test, which has imported what the command needs."""
+
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+from unittest import mock
+
+import pytest
+from absl import flags
+
+from mtl_jax import config, main
+from mtl_jax.io import signals
+from mtl_jax.training import malloc
+
+
+class Ended(NamedTuple):
+    """Exit code and output of a command, with the names that subprocess.run gives them."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run_main(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> Ended:
+    """Run `python -m mtl_jax.main` with `arguments`; settings of the process stay as they are."""
+    values = flags.FlagValues()
+    main.define_flags(values)
+    argv = ["mtl_jax", *arguments]  # where ml_collections looks for fields
+    status = 0
+    capsys.readouterr()
+    with (
+        mock.patch.object(main, "FLAGS", values),
+        mock.patch.object(sys, "argv", argv),
+        mock.patch.object(signals, "install_handlers"),
+        mock.patch.object(malloc, "keep_freed_memory"),
+        mock.patch.dict(config.BACKBONES),
+        warnings.catch_warnings(),
+    ):
+        # ml_collections loads a config file so.
+        warnings.filterwarnings("ignore", "the load_module", DeprecationWarning)
+        try:
+            main.main(main.parse_flags(argv, values))
+        except SystemExit as ended:
+            status = ended.code
+    return Ended(status, *capsys.readouterr())
