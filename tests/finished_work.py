@@ -56,6 +56,17 @@ def make_rois(name: str, modality: str, cases: int, truth: str, seed: int) -> Ro
         ]
         if name == "ddsm"
         else [],
+        "checks": [
+            {
+                "kind": "lesions are dark",
+                "count": 83,
+                "total": 100,
+                "message": "lesions are dark in 83% of 100 views: is the gray inverted?",
+                "items": [f"{HOSTILE}/1/CC", "b/1/CC"],
+            }
+        ]
+        if name == "ddsm"
+        else [],
         "imaging": {
             "background": {"correct": True, "along_mm": 3.2, "depth_mm": 1.6},
             "pixel_um": 200.0,

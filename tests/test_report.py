@@ -157,11 +157,17 @@ def test_notes_on_images_are_counted_by_collection_and_kind(finished: Path) -> N
     assert "Inconsistent or implausible image metadata" in page.text
 
 
+def test_checks_of_a_collection_are_in_the_data_section(finished: Path) -> None:
+    page = Page(read_page(finished))
+    line = "To check: lesions are dark in 83% of 100 views: is the gray inverted?"
+    assert page.text.count(line) == 1 and f"{line} (first: {HOSTILE}/1/CC, b/1/CC)" in page.text
+
+
 def test_results_without_image_notes_have_no_table_of_notes(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "old", analysed=False)
     results = json.loads((folder / "results.json").read_text())
     for collection in results["collections"]:
-        del collection["notes"]
+        del collection["notes"], collection["checks"]
     (folder / "results.json").write_text(json.dumps(results))
     assert "Inconsistent or implausible" not in write_page(folder)
 
