@@ -130,17 +130,18 @@ def open_workbook(path: Path, **options: bool) -> Iterator["openpyxl.Workbook"]:
         _reject_zip_bomb(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about styles and extensions, which hold no cell
-            book = openpyxl.load_workbook(path, keep_links=False, **options)
-            try:
-                yield book
-            finally:
-                book.close()
+            # openpyxl leaves a damaged file that it opened itself to the garbage collector.
+            with path.open("rb") as file:
+                yield openpyxl.load_workbook(file, keep_links=False, **options)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     # openpyxl raises many exception types for a damaged file.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: not a readable workbook ({reason})") from error
+        raise InputError(
+            f"{path}: not a readable workbook ({reason}): open it in a spreadsheet"
+            " program and save it as .xlsx without a password"
+        ) from error
 
 
 def _reject_zip_bomb(path: Path) -> None:
