@@ -332,7 +332,7 @@ def test_inspect_dicom_continues_after_a_damaged_file(tmp_path: Path) -> None:
     [
         (("--png", "{}/o"), "expected a name ending in .png"),
         (("--png", "{}/o.xyz"), "expected a name ending in .png"),
-        (("--png", "{}/none/o.png"), "No such file"),
+        (("--png", "{}/none/o.png"), r"o\.png: cannot be written .*make that folder"),
         (
             ("--pixel-um", "nan"),
             r"nan x nan um \(--pixel-um\) is invalid: expected two positive numbers",
@@ -354,6 +354,15 @@ def test_wrong_flags_of_inspect_dicom_raise_one_line(
     process = run_inspect_dicom(path, *(flag.format(tmp_path) for flag in flags))
     assert process.returncode == 2 and re.search(reason, process.stderr), process.stderr
     assert "Traceback" not in process.stderr and list(tmp_path.iterdir()) == [path]
+
+
+def test_inspect_dicom_does_not_overwrite_the_image_that_it_reads(tmp_path: Path) -> None:
+    path = tmp_path / "film.png"
+    Image.fromarray(np.arange(4096, dtype=np.uint16).reshape(64, 64)).save(path)
+    before = path.read_bytes()
+    process = run_inspect_dicom(path, "--png", path, "--pixel-um", "100")
+    assert process.returncode == 2 and "is the image that is read" in process.stderr
+    assert path.read_bytes() == before
 
 
 def test_inspect_dicom_reports_which_pixel_size_it_uses(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import datetime
 import io
 import re
 import stat
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from test_imaging import write_pgm
 
 from mtl_jax.commands import make_manifest, make_shards
 from mtl_jax.data.from_table import boxes, numbers, words
+from mtl_jax.data.from_table.read_table import find_column
 from mtl_jax.data.image_names import ImageMatcher
 from mtl_jax.data.shards import open_shards
 from mtl_jax.types import InputError
@@ -111,7 +113,7 @@ def test_sixty_ugly_rows_become_rois_by_one_command(
     assert written[7]["patient_id"] == "00007" and written[7]["pixel_um"] == "200"
     assert written[0]["image_path"] == "Series 0/IMG0.PGM"
     # The command that it prints works as it is.
-    (command,) = re.findall(r"make_shards.py '?(manifest:.*?)'? --out", output)
+    (command,) = re.findall(r"mtl-jax shards '?(manifest:.*?)'? --out", output)
     assert make_shards.main([command, "--out", str(tmp_path / "shards")]) == 0
     assert len(open_shards(tmp_path / "shards" / "Ubersicht_1")) == 60
     for where in (folder, tmp_path / "shards"):
@@ -452,6 +454,10 @@ def test_a_mapping_file_has_the_options(tmp_path: Path, capsys: pytest.CaptureFi
         (["--map=patient_id=Mrm"], "no such column (did you mean 'MRN'?)"),
         (["--value=truth:bad=1"], "--value truth:bad: expected one of malignant, benign, unknown"),
         (["--value=truth=1"], "expected FIELD:VALUE=WORD"),
+        (
+            ["--value=truth:malignant=P,N", "--value=truth:benign=n"],
+            "'n' is given as malignant and",
+        ),
         (["--box=X,Y,W"], "expected the names of four columns"),
         (["--unit=mm", "--first-pixel=1"], "boxes in mm are from the corner"),
         (["--sheet=1"], "is not an Excel workbook"),
@@ -523,9 +529,108 @@ def test_the_contact_sheet_shows_every_box_and_only_to_its_owner(tmp_path: Path)
     strip = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"), int)
     scale = 384 / SHAPE[0]  # the image has 384 rows in the strip
     orange = (strip[..., 0] > 200) & (abs(strip[..., 1] - 140) < 50) & (strip[..., 2] < 90)
-    rows, columns = np.nonzero(orange[:, : round(65 * scale)])
+    rows, columns = np.nonzero(orange[:, : round(61 * scale)])
     assert np.allclose((rows.min(), rows.max()), (50 * scale, 80 * scale), atol=3)
     assert np.allclose((columns.min(), columns.max()), (40 * scale, 60 * scale), atol=3)
+
+
+def test_what_an_ingest_leaves_out_or_notes_is_printed_with_its_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    films(tmp_path, ["1.pgm", "2.pgm"])
+    write_pgm(tmp_path / "3.pgm", np.zeros(SHAPE, int), 4095)
+    rows = [row(1), row(2, W="0.4", H="0.4"), row(3), row(2, MRN="2", Lesion="2", File="1.pgm")]
+    table = tmp_path / "t.csv"
+    write_table(table, [(*COLUMNS, "Age"), *([*cells, "50"] for cells in rows[:3])], ",", "utf-8")
+    assert run(table, *OPTIONS, *BOX) == 0
+    output = capsys.readouterr().out
+    for sentence in (
+        "columns not used: Age",
+        "left out by an ingest: all pixels of the ROI have one gray value",
+        ": 1 row (line 4)",
+        "noted: the lesion is smaller than 1 mm (the first: 0.4 x 0.4 mm): 1 row (line 3)",
+        "3 patients; 2 ROIs, the others are left out by an ingest",
+    ):
+        assert sentence in output
+    assert "1 row (line 4)" in (tmp_path / "manifest.decisions.txt").read_text()
+    write_table(table, [COLUMNS, rows[2]], ",", "utf-8")
+    assert run(table, *OPTIONS, *BOX, "--overwrite") == 2
+    error = capsys.readouterr().err
+    assert "no lesion is left" in error and "1 row (line 2)" in error
+    assert len(read_manifest(tmp_path / "manifest.csv")) == 3  # the earlier one
+
+
+def test_an_error_of_an_image_names_all_of_its_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    films(tmp_path, ["1.pgm", "2.pgm"])
+    rows = [row(1, MRN=case, File="1.pgm") for case in "ACD"]
+    write_table(tmp_path / "t.csv", [COLUMNS, rows[0], row(2), *rows[1:]], ",", "utf-8")
+    assert run(tmp_path / "t.csv", *OPTIONS, *BOX) == 2
+    error = capsys.readouterr().err
+    assert error.count("under more than one case") == 1
+    assert "line 2: " in error and "the same image: line 4, line 5" in error
+
+
+@pytest.mark.parametrize("option", ["--unit=mm", "--first-pixel=1", "--box-form=rowcol"])
+def test_options_of_boxes_do_not_apply_to_other_locations(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    films(tmp_path, ["1.pgm"])
+    write_table(tmp_path / "t.csv", [(*COLUMNS, "c"), [*row(1), "60;50"]], ",", "utf-8")
+    assert run(tmp_path / "t.csv", *OPTIONS, "--map=centre=c", "--pixel-unit=mm", option) == 2
+    assert f"{option.partition('=')[0]} is for the columns of --box" in capsys.readouterr().err
+
+
+def test_a_header_below_a_title_and_another_origin_are_errors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "t.csv"
+    write_table(table, [["Masses of 2019"], COLUMNS, row(1)], ";", "utf-8")
+    assert run(table, *OPTIONS, *BOX) == 2
+    assert "the first line with text is read as the header" in capsys.readouterr().err
+    write_table(table, [(*COLUMNS, "coord_origin"), [*row(1), "bottom_left"]], ";", "utf-8")
+    assert run(table, *OPTIONS, *BOX) == 2
+    assert "rows are counted from the top" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["\u8868.csv", "-.csv"])
+def test_a_table_whose_name_names_no_collection(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_table(tmp_path / name, [COLUMNS, row(1)], ",", "utf-8")
+    assert run(tmp_path / name, *OPTIONS, *BOX) == 2
+    assert "give --name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["malignant?", "\u043d\u0435 benign", "(benign)", "benign*"])
+def test_a_word_in_doubt_is_unknown(word: str) -> None:
+    translation = words.Translation("truth")
+    assert translation.translate(word, 2) == "" and translation.unknown == {word: [2]}
+    assert words.split_view(f"{word} LCC") == ("", f"{word} LCC")
+
+
+def test_names_in_two_unicode_forms_are_the_same(tmp_path: Path) -> None:
+    """macOS writes an umlaut as a letter and a combining diaeresis."""
+    composed, decomposed = (unicodedata.normalize(form, "M\u00fcller") for form in ("NFC", "NFD"))
+    films(tmp_path, [f"{decomposed}.pgm"])
+    matcher = ImageMatcher([tmp_path])
+    assert matcher.find(f"{composed}.pgm").name == f"{decomposed}.pgm"
+    assert find_column([decomposed, "Mller"], composed) == [decomposed]
+
+
+@pytest.mark.parametrize("format_", ['"MRN "00000', "000-000"])
+def test_an_id_that_a_workbook_shows_in_another_way_is_an_error(
+    format_: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    films(tmp_path, ["1.pgm"])
+    book = openpyxl.Workbook()
+    book.active.append(COLUMNS)
+    book.active.append(row(1))
+    book.active["A2"].value, book.active["A2"].number_format = 43, format_
+    book.save(tmp_path / "t.xlsx")
+    assert run(tmp_path / "t.xlsx", *OPTIONS, *BOX) == 2
+    assert "row 2: column 'MRN': cell A2 holds 43" in capsys.readouterr().err
 
 
 def test_real_films_of_a_hospital_like_table(shared: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from mtl_jax.imaging.resample import block_size, to_pixel_size
 from mtl_jax.imaging.roi import PIXEL_UM
 from mtl_jax.imaging.table_vs_header import same_spacing
 from mtl_jax.imaging.value_checks import check_pixel_um, check_values
-from mtl_jax.io import paths
+from mtl_jax.io import atomic, paths
 from mtl_jax.types import InputError
 
 Box = tuple[float, float, float, float]
@@ -43,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
         check_pixel_um((flags.pixel_um, flags.pixel_um), "--pixel-um")
     if flags.png and len(flags.files) > 1:
         parser.error("--png takes one FILE")
+    if flags.png and flags.png.exists() and flags.png.samefile(flags.files[0]):
+        raise InputError(f"--png {flags.png} is the image that is read: give another name")
     failed = False
     for path in flags.files:
         try:
@@ -57,7 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
                 if spacing is None:
                     reason = record.get("spacing_error") or "the file states no pixel size"
                     raise InputError(f"{path}: {reason}; give --pixel-um")
-                _image(gray, spacing, flags.box).save(flags.png)
+                with atomic.report_write_errors(flags.png):
+                    _image(gray, spacing, flags.box).save(flags.png)
         # A damaged file does not prevent the others from being shown.
         except (InputError, OSError) as error:
             named = isinstance(error, OSError) or str(error).startswith(str(path))

@@ -1,6 +1,6 @@
 """Make a manifest and a contact sheet from a table in another form, such as that of a hospital.
 
-    python tools/make_manifest.py masses.csv --images films --map patient_id=MRN
+    mtl-jax manifest masses.csv --images films --map patient_id=MRN
         --map lesion_id=Lesion --map view=View --map image_path=File --map truth=Pathology
         --map pixel_um=Spacing --pixel-unit mm --box x,y,w,h --unit mm
 
@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mtl_jax import config
-from mtl_jax.data import contact_sheet, ingest
+from mtl_jax.data import contact_sheet, ingest, preview_ingest
 from mtl_jax.data.contact_strip import write_private
 from mtl_jax.data.extract_collection import Outcome, extract_plan
 from mtl_jax.data.from_table.boxes import FORMS
@@ -142,7 +142,13 @@ def _make_manifest(flags: argparse.Namespace) -> int:
     path = folder / MANIFEST
     if path.exists() and not flags.overwrite:
         raise InputError(f"{path} exists: give --overwrite to replace it, or another --out")
-    name = flags.name or _collection_name(flags.table)
+    name = _collection_name(flags.table) if flags.name is None else flags.name
+    if not manifest.NAME.fullmatch(name):
+        origin = f"{flags.table}: the name" if flags.name is None else "--name"
+        raise InputError(
+            f"{origin} {name!r} cannot name a collection: give --name with letters, digits, '_',"
+            " '-' and '.'"
+        )
     table = read_table(flags.table, (*mapping.known_columns(), *MAPPED), mapping.sheet)
     with atomic.report_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -158,9 +164,14 @@ def _make_manifest(flags: argparse.Namespace) -> int:
             return _report(errors.messages(), flags.table, folder)
         if extracted is None:
             raise InputError(f"{flags.table}: no row has the truth malignant or benign")
+        plan, outcome = extracted
+        found = preview_ingest.describe(plan, outcome)
+        if not outcome.extracted:
+            raise InputError(f"{flags.table}: no lesion is left: {'; '.join(found)}")
+        made = made._replace(notes=[*made.notes, *found])
         _write(path, made, collection)
-        sheet = None if flags.no_contact_sheet else _write_sheet(folder, *extracted)
-    _print_result(path, made, collection, sheet)
+        sheet = None if flags.no_contact_sheet else _write_sheet(folder, plan, outcome)
+    _print_result(path, made, collection, sheet, len(outcome.extracted))
     return 0
 
 
@@ -197,7 +208,8 @@ def _extract(
         errors.add(str(flags.table), str(error))
         return None
     outcome = extract_plan(plan, scratch, rules.workers, not flags.no_contact_sheet)
-    for failure in outcome.failures:
+    # An error of an image is the same for all of its rows, and names them.
+    for failure in dict.fromkeys(outcome.failures):
         errors.add(failure.partition(": ")[0], failure)
     return plan, outcome
 
@@ -238,7 +250,7 @@ def _write_sheet(folder: Path, plan: Plan, outcome: Outcome) -> Path | None:
 
 
 def _print_result(
-    path: Path, made: ManifestRows, collection: Collection, sheet: Path | None
+    path: Path, made: ManifestRows, collection: Collection, sheet: Path | None, rois: int
 ) -> None:
     for note in [*made.notes, *collection.notices]:
         print(note)
@@ -247,6 +259,7 @@ def _print_result(
     print(
         f"{path}: {len(views)} lesion views, {len(lesions)} lesions"
         f" ({sum(lesions.values())} malignant), {len({view.case_id for view in views})} patients"
+        + (f"; {rois} ROIs, the others are left out by an ingest" if rois < len(views) else "")
     )
     if sheet is not None:
         print(f"contact sheet, to check every box: {sheet}")
@@ -258,8 +271,8 @@ def _print_result(
     )
     print("next, the ROIs, or the main job:")
     sources = shlex.quote(f'("{source}",)')
-    print(f"  python tools/make_shards.py {shlex.quote(source)} --out shards{shards}")
+    print(f"  mtl-jax shards {shlex.quote(source)} --out shards{shards}")
     print(
-        f"  python -m mtl_jax.main --config=configs/sttl.py --workdir=runs/{name}"
+        f"  mtl-jax run --config=sttl --workdir=runs/{name}"
         f" --config.data.sources={sources} --config.data.target={name}{job}"
     )

@@ -82,7 +82,9 @@ def _draw_box(
     else:
         pen.line((column - CROSS, row, column + CROSS, row), BOX_COLOR, 2)
         pen.line((column, row - CROSS, column, row + CROSS), BOX_COLOR, 2)
-    corner = min(max(column + half + 3, 0), size[0] - 12), max(row - half, 0)
+    # Beside the lesion: the fields of several lesions overlap.
+    beyond = max(right, column + CROSS) + 3
+    corner = min(max(beyond, 0), size[0] - 12), min(max(top - 4, 0), size[1] - 16)
     _draw_number(pen, corner, number)
 
 

@@ -14,8 +14,10 @@ from mtl_jax.data import (
 )
 from mtl_jax.data.collection_checks import CheckedView
 from mtl_jax.data.ingest_plan import USER_TABLES, Plan, describe_view
+from mtl_jax.exclusion_reasons import join_first
 from mtl_jax.types import LesionView, Note
 
+MAX_ROWS = 10  # that an error of an image names
 SHARED_IMAGE = (
     "its pixels are listed under more than one case: a patient could be in both the training and"
     " the test set"
@@ -162,8 +164,15 @@ def _make_outcome(
             first = views[numbers[0]]
             image_of = f"{first.where}: {first.image_path}" if first.where else first.image_path
             item = image_of if result.unreadable else describe_view(views[number])
-            outcome.failures.append(f"{item}: {error}{suffix}")
+            others = _other_rows([views[n] for n in numbers]) if result.unreadable else ""
+            outcome.failures.append(f"{item}: {error}{suffix}{others}")
     return outcome
+
+
+def _other_rows(views: Sequence[LesionView]) -> str:
+    """Return '; the same image: line 3, line 4' of the rows of an image after its first one."""
+    rows = [" ".join(view.where.split()[-2:]) for view in views[1:] if view.where]
+    return f"; the same image: {join_first(rows, MAX_ROWS)}" if rows else ""
 
 
 def _image_identities(

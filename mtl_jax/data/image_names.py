@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
@@ -52,19 +53,21 @@ class ImageMatcher:
         folded: dict[str, list[Path]] = {}
         stems: dict[str, list[Path]] = {}
         for name, paths in exact.items():
-            folded.setdefault(name.casefold(), []).extend(paths)
+            folded.setdefault(_fold(name), []).extend(paths)
             stem = name.removesuffix(PurePosixPath(name).suffix)
-            stems.setdefault(stem.casefold(), []).extend(paths)
+            stems.setdefault(_fold(stem), []).extend(paths)
         self._indexes: tuple[tuple[str, Callable[[str], str], dict[str, list[Path]]], ...] = (
             ("", str, exact),
-            ("matched regardless of capitals", str.casefold, folded),
-            ("matched without their extension", str.casefold, stems),
+            ("matched regardless of capitals and Unicode form", _fold, folded),
+            ("matched without their extension", _fold, stems),
         )
         self._counts: Counter[str] = Counter()
 
     def find(self, text: str) -> Path:
         """Return the image that `text` names. Raises InputError unless exactly one image fits."""
         parts = _parts(text)
+        if not parts:
+            raise InputError("image_path is empty")
         for how, fold, index in self._indexes:
             for start in range(len(parts)):
                 end = "/".join(parts[start:])
@@ -105,6 +108,11 @@ class ImageMatcher:
     def _count(self, how: str, shortened: bool) -> None:
         self._counts.update([how] if how else [])
         self._counts.update(["matched without the folders of another machine"] if shortened else [])
+
+
+def _fold(name: str) -> str:
+    """Return a name in small letters and one Unicode form: macOS writes 'ü' as two characters."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _parts(text: str) -> list[str]:

@@ -118,6 +118,10 @@ def write_error(path: Path, error: Exception) -> InputError:
         reason, cure = os.strerror(number or errno.ENOSPC), "free space on that disk"
     elif number in PERMISSION_ERRORS:
         cure = "name a folder with write permission"
+    elif number in (errno.EEXIST, errno.ENOTDIR):
+        cure = "a file has that name: name another folder"
+    elif number == errno.ENOENT:
+        cure = "make that folder"
     else:
         cure = "check that disk"
     return InputError(

@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -73,8 +74,11 @@ def read_csv(
 
 
 def plain(name: str) -> str:
-    """Return a column name in small letters and digits: 'Bi-Rads' and 'BI RADS' are the same."""
-    return re.sub(r"[^a-z0-9]+", "", name.casefold())
+    """Return a column name in small letters and digits: 'Bi-Rads' and 'BI RADS' are the same.
+
+    Letters of all scripts are kept; 'ä' and 'a' with a combining diaeresis are the same.
+    """
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFC", name).casefold())
 
 
 def find_encoding(path: Path, data: bytes, encodings: Sequence[str]) -> str:

@@ -36,6 +36,11 @@ def resolve_columns(table: Table, mapping: TableMapping) -> tuple[dict[str, str]
             and find_column(table.columns, name)
         ):
             columns[name] = resolve(name, f"column {name}")
+    if find_column(table.columns, "coord_origin"):
+        faults.append(
+            "column coord_origin: rows are counted from the top here: convert the locations and"
+            " delete the column"
+        )
     given = {*columns, *mapping.constant}
     if mapping.one_lesion_per_breast:
         columns.pop("lesion_id", None)
@@ -49,6 +54,12 @@ def resolve_columns(table: Table, mapping: TableMapping) -> tuple[dict[str, str]
         faults.append(
             "no location: --box with the columns of the lesion's box, or --map centre=COLUMN (or"
             " circle, polygon, mask_path)"
+        )
+    mapped = {*mapping.map.values(), *mapping.box}
+    if mapped and not any(find_column(table.columns, name) for name in mapped):
+        faults.append(
+            f"the first {table.unit} with text is read as the header: delete a title or"
+            " other text above the names of the columns"
         )
     if faults:
         shown = ", ".join(repr(column) for column in table.columns if column)

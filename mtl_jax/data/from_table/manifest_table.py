@@ -119,6 +119,10 @@ class _RowMaker:
                 for value, words in values.items()
             ),
         ]
+        used = {*columns.values(), *mapping.box}
+        unused = [name for name in table.columns if name and name not in used]
+        if unused:
+            self._notes.append(f"columns not used: {', '.join(unused)}")
         if not {"truth_source"} & {*columns, *mapping.constant}:
             self._notes.append("truth_source: unstated in all rows (see --truth-source)")
 
@@ -342,6 +346,8 @@ class _RowMaker:
         text = " ".join(source.cells[column].split())
         if text.upper() in FORMULA_ERRORS:
             raise InputError(f"column {column!r}: {text} is the error of a formula: correct it")
+        if is_id and column in source.displayed:
+            raise InputError(f"column {column!r}: {source.displayed[column]}")
         if text or column not in source.merged:
             return text
         if not is_id:

@@ -76,9 +76,10 @@ def parse_pairs(texts: Sequence[str], option: str) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not (name and equals and value):
             raise InputError(f"{option} {text}: expected FIELD=VALUE")
+        name = name.strip()
         if name in pairs:
             raise InputError(f"{option} {text}: {name} is given twice; keep one")
-        pairs[name.strip()] = value.strip()
+        pairs[name] = value.strip()
     return pairs
 
 
@@ -163,6 +164,7 @@ def _faults(mapping: TableMapping) -> list[str]:
             if value not in VALUES[name]:
                 expected = ", ".join(one for one in VALUES[name] if one)
                 faults.append(f"--value {name}:{value}: expected one of {expected}")
+        faults += _repeated_words(name, values)
     if len(mapping.box) not in (0, 1, 4):
         faults.append(
             f"--box {','.join(mapping.box)}: expected the names of four columns separated by"
@@ -178,8 +180,33 @@ def _faults(mapping: TableMapping) -> list[str]:
         if value not in valid:
             expected = ", ".join(str(one) for one in valid if one != "")
             faults.append(f"{option} {value} is invalid: expected one of {expected}")
+    if not mapping.box:
+        given = (
+            ("--box-form", mapping.box_form),
+            ("--unit", mapping.unit == "mm"),
+            ("--first-pixel", mapping.first_pixel),
+        )
+        faults += [
+            f"{option} is for the columns of --box only: give --box, or omit it and convert the"
+            f" column to pixels ({', '.join(LOCATIONS)}; docs/manifest.md)"
+            for option, value in given
+            if value
+        ]
     if mapping.unit == "mm" and mapping.first_pixel:
         faults.append("--first-pixel 1: boxes in mm are from the corner of the image; omit it")
     if mapping.one_lesion_per_breast and "lesion_id" in mapping.map:
         faults.append("--one-lesion-per-breast: lesion_id is mapped to a column; keep one")
     return faults
+
+
+def _repeated_words(name: str, values: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return a fault for each word that would have two values."""
+    meanings: dict[str, list[str]] = {}
+    for value, words in values.items():
+        for word in dict.fromkeys(word.strip().casefold() for word in words):
+            meanings.setdefault(word, []).append(value)
+    return [
+        f"--value {name}: {word!r} is given as {' and as '.join(targets)}; keep one"
+        for word, targets in meanings.items()
+        if len(targets) > 1
+    ]

@@ -18,14 +18,16 @@ OTHER_SPREADSHEETS = (".xls", ".xlsb", ".ods", ".numbers")
 class TableRow:
     """One row: its line, and by column its text.
 
-    `numbers` has the cells that a workbook stores as numbers, `faults` why a cell is unusable, and
-    `merged` the value of the merged cells that an empty cell belongs to.
+    `numbers` has the cells that a workbook stores as numbers, `faults` why a cell is unusable,
+    `displayed` why one is unusable as an id, and `merged` the value of the merged cells that an
+    empty cell belongs to.
     """
 
     line: int
     cells: dict[str, str]
     numbers: dict[str, float] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
+    displayed: dict[str, str] = field(default_factory=dict)
     merged: dict[str, str] = field(default_factory=dict)
 
 

@@ -1,11 +1,14 @@
 """Translate the words of a table into the values of a manifest."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mtl_jax.data.sources.manifest import CHOICES, LABELS, VIEWS
 from mtl_jax.io.read_csv import plain
 
+# Letters and digits with signs that do not change what they mean.
+_SEPARATED = re.compile(r"\w[\w .,;:/_-]*")
 LEFT_OUT = "unknown"  # value of a truth that is neither malignant nor benign
 TRUTH = (*LABELS, LEFT_OUT)
 SIDES = {"left": "L", "lt": "L", "l": "L", "right": "R", "rt": "R", "r": "R"}
@@ -60,8 +63,8 @@ class Translation:
             return self._given[text.casefold()]
         if not text:
             return ""
-        # '+' and '-' are words, of which no letter or digit is left.
-        value = self._words.get(plain(text), "") if plain(text) else ""
+        # 'malignant?' is in doubt, and '+' is a word of its own.
+        value = self._words.get(plain(text), "") if _SEPARATED.fullmatch(text) else ""
         if not value:
             self.unknown.setdefault(text, []).append(line)
         return value
@@ -87,7 +90,7 @@ def split_view(text: str, words: Iterable[str] = tuple(WORDS["view"])) -> tuple[
 
     The side is '' if the text names none; the view is the text itself if it is not understood.
     """
-    bare = plain(text)
+    bare = plain(text) if _SEPARATED.fullmatch(text) else ""
     known = set(words)
     if bare in known:
         return "", text

@@ -14,6 +14,8 @@ from mtl_jax.data.sources.table import MAX_COLUMNS, MAX_ROWS, open_workbook
 from mtl_jax.types import InputError
 
 MAX_CELLS = 4_000_000
+# Formats that show an integer as _text writes it.
+_PLAIN_FORMAT = re.compile(r"General|@|#|#,##0|0+", re.IGNORECASE)
 EXACT = 10**15  # a spreadsheet keeps 15 digits of a number
 
 
@@ -84,6 +86,12 @@ def _rows(
             fault = _fault(cell, formulas.cell(line, position))
             if fault:
                 row.faults[name] = fault
+            if name in row.numbers and not _PLAIN_FORMAT.fullmatch(cell.number_format):
+                row.displayed[name] = (
+                    f"{_place(cell)} holds {row.cells[name]}, which the format"
+                    f" {cell.number_format} shows in another way: enter the id as text, as it is"
+                    " shown"
+                )
             if cell.value is None and merged.get((line, position)):
                 row.merged[name] = merged[line, position]
         if any(row.cells.values()) or row.faults:
@@ -104,10 +112,14 @@ def _text(cell: Cell) -> str:
     return " ".join(str(value).split())
 
 
+def _place(cell: Cell) -> str:
+    return f"cell {get_column_letter(cell.column)}{cell.row}"
+
+
 def _fault(cell: Cell, formula: Cell) -> str:
     """Return why a cell cannot be used, '' if it can."""
     value = cell.value
-    place = f"cell {get_column_letter(cell.column)}{cell.row}"
+    place = _place(cell)
     if value is None and formula.data_type == "f":
         return f"{place} is a formula without a stored value: open and save the workbook"
     if isinstance(value, datetime.date | datetime.time | datetime.timedelta):

@@ -27,7 +27,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "intensity_kind": ("", "OD-linear", "raw-log", "presentation", "8bit"),
 }
 REQUIRED_CELLS = ("dataset", "patient_id", "lesion_id", "view")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # Columns with one value for all rows, and the reason.
 CONSTANT_COLUMNS = {
     "dataset": "a manifest holds one collection: split it into one file for each",
@@ -116,7 +116,7 @@ def _constant_value(column: str, values: list[tuple[str, str]], errors: TableErr
                 f"{column} {value!r}{more} differs from {majority!r} in the rows {position};"
                 f" {CONSTANT_COLUMNS[column]}",
             )
-    if column == "dataset" and not _NAME.fullmatch(majority):
+    if column == "dataset" and not NAME.fullmatch(majority):
         errors.add(
             first_row[majority],
             f"dataset {majority!r} is invalid: expected letters, digits, '_', '-' and '.'",

@@ -141,7 +141,10 @@ def open_workbook(path: Path, **options: bool) -> Iterator["openpyxl.Workbook"]:
     # openpyxl raises many exception types for a damaged file.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: not a readable workbook ({reason})") from error
+        raise InputError(
+            f"{path}: not a readable workbook ({reason}): open it in a spreadsheet"
+            " program and save it as .xlsx without a password"
+        ) from error
 
 
 def _reject_zip_bomb(path: Path) -> None:
