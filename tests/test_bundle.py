@@ -130,10 +130,10 @@ def test_load_and_score_in_python(bundles: ExportedBundles, model: bundle.Model)
     with pytest.raises(InputError, match="inside"):
         model.score(pixels, [(0, 0, 10, pixels.shape[1] + 1)], pixel_um=size)
     with pytest.raises(InputError, match="float"):
-        model.score(pixels.astype(int), [box])
+        model.score(pixels.astype(int), [box], pixel_um=size)
     with pytest.raises(InputError, match="expected one of sfm"):
-        model.score(pixels, [box], bits=bits, task="dm")
-    assert model.score(pixels, []).shape == (0,)
+        model.score(pixels, [box], pixel_um=size, bits=bits, task="dm")
+    assert model.score(pixels, [], pixel_um=size).shape == (0,)
 
 
 def test_flipped_bit_in_each_file_is_rejected(

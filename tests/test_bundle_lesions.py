@@ -180,7 +180,7 @@ def test_ids_that_are_formulas_are_rejected_with_keep_ids(
     rows = table(tmp_path / "l.csv", FULL, "a.npy,=P1,1,L,CC,")
     command = [model, films, "--lesions", rows, "--no-evidence", "--out", tmp_path / "out"]
     assert score.main([*map(str, [*command, "--keep-ids"])]) == 2
-    assert "tools/score.py without --keep-ids" in capsys.readouterr().err
+    assert "mtl-jax score without --keep-ids" in capsys.readouterr().err
     assert score.main([*map(str, command)]) == 0
 
 

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import rankdata
 
 from mtl_jax import config, old_names, weights
-from mtl_jax.experiments import study_inputs
+from mtl_jax.experiments import study_inputs, time_steps
 from mtl_jax.experiments.runner import run_study, show_plan
 from mtl_jax.io import workdir
 from mtl_jax.types import InputError
@@ -148,6 +148,7 @@ def test_a_plan_with_a_backbone_counts_its_operations(
 ) -> None:
     c, operations = settings(tmp_path / "cache"), {}
     monkeypatch.chdir(tmp_path)  # without converted weights
+    monkeypatch.setattr(time_steps, "MAX_STEP_SECONDS", 0.0)  # time no step
     for approach in ("sttl+weights=imagenet", "sttl+backbone=vgg16+weights=vgg16_imagenet"):
         c.approaches = (approach,)
         show_plan(c, tmp_path / "w")

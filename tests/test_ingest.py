@@ -362,7 +362,7 @@ def start_ingest(many: Path, out: Path, finished: int) -> subprocess.Popen[str]:
     )
     start_time = time.monotonic()
     while len(list((out / ".many.images").glob("*.kept"))) < finished:
-        assert job.poll() is None and time.monotonic() - start_time < 60
+        assert job.poll() is None and time.monotonic() - start_time < 120
         time.sleep(0.002)
     return job
 
@@ -412,8 +412,9 @@ def test_killed_worker_gives_a_one_line_error(many: Path, tmp_path: Path) -> Non
     ]
     os.kill(workers[0], signal.SIGKILL)
     _, errors = job.communicate(timeout=60)
-    assert job.returncode == 2 and errors.count("\n") == 1
-    assert "many: a process that read images was killed" in errors
+    lines = [line for line in errors.splitlines() if " of 24 images" not in line]  # progress
+    assert job.returncode == 2 and len(lines) == 1
+    assert "many: a process that read images was killed" in lines[0]
 
 
 def test_settings_of_make_shards(

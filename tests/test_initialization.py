@@ -182,7 +182,7 @@ def test_new_layers_use_the_scheme_of_the_config(
         pass
 
     def fit(trainings: list[TrainingRun], *rest: object) -> None:
-        raise FitCalled(trainings[0].params, rest[-1])
+        raise FitCalled(trainings[0].params, rest[1])
 
     monkeypatch.setattr(train_runs.run_data, "make_subsets", lambda *args: {})
     monkeypatch.setattr(train_runs.run_data, "training_dataset", lambda *args: (None, {None: None}))
@@ -199,6 +199,7 @@ def test_new_layers_use_the_scheme_of_the_config(
     )
     c = config.default()
     c.model.initialization = "krizhevsky2012"
+    c.data.cache = str(tmp_path / "cache")
     run = Run("sttl", ("a",), "C1", None, seed=0)
     with small_network.as_alexnet(), pytest.raises(FitCalled) as fit_call:
         train_runs.train_and_score([run], [tmp_path / "run"], {}, None, {"sttl": weights}, c)

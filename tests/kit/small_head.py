@@ -6,7 +6,8 @@ A checkpoint has 10 MB instead of 230.
 """
 
 import dataclasses
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
@@ -14,6 +15,7 @@ import jax
 
 from kit.small_network import NODES
 from mtl_jax import config
+from mtl_jax.experiments.compute_cost import layer_operations
 from mtl_jax.models import alexnet, base
 
 
@@ -28,6 +30,10 @@ class SmallHead(alexnet.AlexNet):
 BACKBONE = dataclasses.replace(alexnet.BACKBONE, network=SmallHead)
 
 
-def as_alexnet() -> AbstractContextManager[Any]:
+@contextmanager
+def as_alexnet() -> Iterator[None]:
     """Let jobs of this process train this network as the backbone `alexnet`."""
-    return mock.patch.dict(config.BACKBONES, {config.ALEXNET: __name__})
+    with mock.patch.dict(config.BACKBONES, {config.ALEXNET: __name__}):
+        layer_operations.cache_clear()
+        yield
+    layer_operations.cache_clear()
