@@ -1,7 +1,6 @@
 """The Python API of the main job: load a config, run its study, read the results."""
 
 import os
-import runpy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -39,14 +38,11 @@ def load_config(job: str | Path) -> ConfigDict:
     Raises
     ------
     InputError
-        If there is no such file or preset.
+        If there is no such file or preset, or the file has an error.
     """
     name, _, preset = str(job).partition(":")
     file, _ = jobs.find_config(paths.expand_user(name))
-    get_config = runpy.run_path(str(file)).get("get_config")
-    if get_config is None:
-        raise InputError(f"{file}: not a config file: it does not define get_config")
-    return get_config(*filter(None, [preset])).lock()
+    return jobs.load_config(file, preset)
 
 
 def run_study(config: ConfigDict, workdir: str | Path) -> "Study":
