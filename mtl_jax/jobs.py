@@ -62,7 +62,7 @@ def find_config(named: str) -> tuple[str, str]:
     raise InputError(f"--config={named}: no such {'job' if is_name else 'file'}; {hint}")
 
 
-def load_config(file: str | Path, preset: str = "") -> ConfigDict:
+def load_config(file: str | Path, preset: str | None = None) -> ConfigDict:
     """Return the locked config that `get_config` of a config file returns.
 
     Raises InputError with the file and the line if the file has an error.
@@ -73,7 +73,7 @@ def load_config(file: str | Path, preset: str = "") -> ConfigDict:
         raise _describe_error(file, error) from error
     if get_config is None:
         raise InputError(f"{file}: not a config file: it does not define get_config")
-    arguments = [preset] if preset else []
+    arguments = [] if preset is None else [preset]
     try:
         inspect.signature(get_config).bind(*arguments)
     except TypeError as error:

@@ -229,7 +229,7 @@ def _expand_config(arguments: list[str]) -> list[str]:
         file, colon, preset = value.partition(":")
         file, note = jobs.find_config(file)
         print_note(note)
-        jobs.load_config(file, preset)
+        jobs.load_config(file, preset if colon else None)
         value = f"{file}{colon}{preset}"
         expanded[index if has_value else index + 1] = f"{match[1]}={value}" if has_value else value
     return expanded

@@ -250,6 +250,10 @@ def test_two_views_may_have_equal_ratings(tmp_path: Path, monkeypatch: pytest.Mo
         ),
         ("label;score\n0;0.2\n1;0.7\n", "its columns are label;score; separate cells with commas"),
         (
+            "stage,run,roi_id,truth,score\ntest,m,a,0,1\ntest,m,b,1,2\ntest,s,a,0,2\n",
+            "has the scores of 2 runs (column run); name the table of one, such as runs/m/scores",
+        ),
+        (
             "label,score,roi\n0,1,a\n1,2,b\n0,1,a\n",
             "roi a appears more than once, in lines 2 and 4",
         ),

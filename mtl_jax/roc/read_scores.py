@@ -49,6 +49,7 @@ def read_scores(path: Path) -> Table:
         _reject_missing_cases(path, header[columns["case"]], lines, ids["case"])
     notes = score_columns.column_notes(header, columns, empty)
     table = Table(str(path), labels, scores, ids, lines, tuple(notes))
+    _reject_several_runs(path, rows)
     if _identifies_rois(table) or any(score % 1 for score in scores):
         _reject_repeated_rows(table)
     _reject_two_labels(table)
@@ -110,6 +111,18 @@ def _identifies_rois(table: Table) -> bool:
     Without it, two views of a lesion often have the same integer rating.
     """
     return any(field in table.ids for field in ("view", "roi"))
+
+
+def _reject_several_runs(path: Path, rows: pd.DataFrame) -> None:
+    """Raise ValueError for predictions.csv of a study of several runs, whose scores are apart."""
+    if not {"stage", "run"} <= set(rows.columns):
+        return
+    runs = rows["run"].unique()
+    if len(runs) > 1:
+        raise ValueError(
+            f"{path}: has the scores of {len(runs)} runs (column run); name the table of one, such"
+            f" as runs/{runs[0]}/scores.csv in the work folder, or keep the rows of one"
+        )
 
 
 def _reject_repeated_rows(table: Table) -> None:
