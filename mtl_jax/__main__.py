@@ -21,11 +21,11 @@ def _dispatch() -> int:
     if name in ("--help", "-h", "help"):
         print(help_text())
         return 0
-    if name == "--version":
+    if name in ("--version", "-V", "version"):
         print(f"mtl_jax {mtl_jax.__version__}")
         return 0
     if name not in COMMANDS:
-        similar = get_close_matches(name, COMMANDS, 1)
+        similar = get_close_matches(name.casefold(), COMMANDS, 1)
         hint = f"did you mean {similar[0]}?" if similar else f"expected {', '.join(COMMANDS)}"
         raise InputError(f"mtl-jax: there is no command {name!r}; {hint}")
     # The parsers of the commands take the name in their usage from here, and ml_collections the

@@ -131,11 +131,11 @@ def parse_flags(arguments: list[str], values: flags.FlagValues = FLAGS) -> list[
         arguments = _expand_config(arguments)
         reject_old_fields(arguments)
         rest = values(arguments)
+        if len(rest) > 1:
+            raise InputError(_describe_unknown_argument(rest[1]))
         for flag in ("config", "workdir"):
             if values[flag].value is None:
                 raise InputError(f"--{flag} is missing. Usage: {usage.USAGE}")
-        if len(rest) > 1:
-            raise InputError(f"unknown argument {rest[1]!r}. Usage: {usage.USAGE}")
     except (KeyError, AttributeError) as error:  # ml_collections: unknown name
         fail(_describe_unknown_field(str(error), arguments))
     except ImportError as error:  # of a module that the config file imports
@@ -173,8 +173,25 @@ def _describe_unknown_flag(error: flags.UnrecognizedFlagError) -> str:
     return f"there is no option --{error.flagname}{hint}"
 
 
+def _describe_unknown_argument(argument: str) -> str:
+    """Return a message with the option that was forgotten before a job or a field."""
+    option = ""
+    if argument.startswith("config.") and "=" in argument:
+        option = f"--{argument}"
+    elif argument.partition(":")[0] in jobs.shipped() or argument.partition(":")[0].endswith(".py"):
+        option = f"--config={argument}"
+    hint = f"; did you mean {option}?" if option else f". Usage: {usage.USAGE}"
+    return f"unknown argument {argument!r}{hint}"
+
+
 def _describe_invalid_value(error: str) -> str:
     """Return the rule for a value of the wrong type instead of the message of `int` or `float`."""
+    section = re.match(r"flag --(config\.[\w.]+)=(.*): Failed to parse .* as a ConfigDict", error)
+    if section:
+        return (
+            f"{section[1]}={section[2]!r} is invalid: {section[1]} is a section; set its fields,"
+            f" each by --{section[1]}.FIELD=VALUE"
+        )
     expected = {
         "invalid literal": "an integer",
         "could not convert": "a number",
@@ -199,8 +216,8 @@ def reject_old_fields(arguments: list[str]) -> None:
 def _expand_config(arguments: list[str]) -> list[str]:
     """Return the arguments with the file that --config=~/FILE.py or --config=JOB names.
 
-    Raise InputError if there is no such file; ml_collections reports it only when the config is
-    used.
+    Raise InputError if there is no such file, which ml_collections reports only when the config is
+    used, or if it has an error, which ml_collections reports by a traceback.
     """
     expanded = list(arguments)
     for index, argument in enumerate(arguments):
@@ -212,6 +229,7 @@ def _expand_config(arguments: list[str]) -> list[str]:
         file, colon, preset = value.partition(":")
         file, note = jobs.find_config(file)
         print_note(note)
+        jobs.load_config(file, preset if colon else None)
         value = f"{file}{colon}{preset}"
         expanded[index if has_value else index + 1] = f"{match[1]}={value}" if has_value else value
     return expanded

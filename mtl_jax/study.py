@@ -1,7 +1,6 @@
 """The Python API of the main job: load a config, run its study, read the results."""
 
 import os
-import runpy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -39,14 +38,11 @@ def load_config(job: str | Path) -> ConfigDict:
     Raises
     ------
     InputError
-        If there is no such file or preset.
+        If there is no such file or preset, or the file has an error.
     """
-    name, _, preset = str(job).partition(":")
+    name, colon, preset = _path_text("load_config", job).partition(":")
     file, _ = jobs.find_config(paths.expand_user(name))
-    get_config = runpy.run_path(str(file)).get("get_config")
-    if get_config is None:
-        raise InputError(f"{file}: not a config file: it does not define get_config")
-    return get_config(*filter(None, [preset])).lock()
+    return jobs.load_config(file, preset if colon else None)
 
 
 def run_study(config: ConfigDict, workdir: str | Path) -> "Study":
@@ -78,7 +74,7 @@ def run_study(config: ConfigDict, workdir: str | Path) -> "Study":
 
     _reject_unsupported(config)
     config = config.copy_and_resolve_references()
-    folder = paths.path(str(workdir))
+    folder = paths.path(_path_text("run_study", workdir))
     try:
         with signals.handle_interrupt():
             prepare(config)
@@ -109,7 +105,7 @@ def open_study(workdir: str | Path) -> "Study":
     """
     from mtl_jax.report import read_workdir
 
-    folder = paths.path(str(workdir))
+    folder = paths.path(_path_text("open_study", workdir))
     return Study(folder, read_workdir.read(folder).results)
 
 
@@ -168,6 +164,13 @@ class Study:
         import pandas as pd
 
         return pd.DataFrame(self.results[key])
+
+
+def _path_text(function: str, path: str | Path) -> str:
+    """Return `path` as text; InputError if it is no path, such as None, which names no folder."""
+    if not isinstance(path, str | Path):
+        raise InputError(f"{function}: {path!r} is no path; give a str or a pathlib.Path")
+    return str(path)
 
 
 def _reject_unsupported(config: ConfigDict) -> None:

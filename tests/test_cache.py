@@ -99,6 +99,10 @@ def make_cache(folder: Path) -> None:
     (folder / "phantom-0123456789ab" / atomic.CHECKSUMS).write_text("0" * 2_000_000)
     (folder / ".ours.images" / "abc.kept").write_text("")
     (folder / "frozen" / f"{'0' * 32}.npy").write_text("")
+    for name in ("ours", "dr-x"):
+        sheets = folder / "contact_sheets" / f"{name}-0123456789ab"
+        sheets.mkdir(parents=True)
+        (sheets / "page_001.html").write_text("")
     (folder / ".cbis_ddsm-places-5.json").write_text("{}")
 
 
@@ -109,14 +113,16 @@ def test_the_cache_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         ("", "activations", ""),
         ("cbis_ddsm", "lesion positions", ""),
         ("dr-x", "ROIs", "dr-x"),
+        ("dr-x", "contact sheets", ""),
         ("ours", "ROIs", "ours"),
+        ("ours", "contact sheets", ""),
         ("ours", "unfinished", "ours"),
         ("ours", "unfinished", "ours"),
         ("phantom", "simulated images", "phantom-0123456789ab"),
     ]
     assert command.main(["--folder", str(tmp_path / "cache")]) == 0
     out = capsys.readouterr().out
-    assert "phantom-0123456789ab" in out and "2.0 MB" in out and "7 entries" in out
+    assert "phantom-0123456789ab" in out and "2.0 MB" in out and "9 entries" in out
     assert command.main(["--folder", str(tmp_path / "nowhere")]) == 0
     assert "nowhere: 0 entries" in capsys.readouterr().out
 
@@ -136,7 +142,8 @@ def test_clearing_deletes_the_named_entries_and_nothing_else(
     (folder / "phantom-0123456789ab" / "link").symlink_to(tmp_path / "precious")
 
     assert command.main(["--folder", str(folder), "--clear", "ours"]) == 0
-    assert capsys.readouterr().out.count("deleted ") == 3
+    assert capsys.readouterr().out.count("deleted ") == 4
+    assert not (folder / "contact_sheets" / "ours-0123456789ab").exists()
     assert {e.collection for e in cache.list_entries(folder)} == {
         "",
         "cbis_ddsm",
@@ -146,8 +153,15 @@ def test_clearing_deletes_the_named_entries_and_nothing_else(
     with pytest.raises(InputError, match="--clear ours: .* has no such entry; expected one of"):
         command.main(["--folder", str(folder), "--clear", "ours"])
 
+    assert command.main(["--folder", str(folder), "--clear", "contact_sheets"]) == 0
+    assert [path.name for path in (folder / "contact_sheets").iterdir()] == []
     assert command.main(["--folder", str(folder), "--clear"]) == 0
     assert cache.list_entries(folder) == []
+    assert command.main(["--folder", str(folder), "--clear"]) == 0
+    assert "nothing to delete" in capsys.readouterr().out
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file: the cache is not a folder; set MTL_JAX_CACHE"):
+        command.main(["--folder", str(tmp_path / "file")])
     assert all((folder / name).read_text() == "mine" for name in kept)
     assert (tmp_path / "precious" / "manifest.json").is_file()
     assert (folder / "link-0123456789ab").is_symlink()
@@ -155,7 +169,7 @@ def test_clearing_deletes_the_named_entries_and_nothing_else(
 
 def test_an_entry_is_deleted_when_its_writer_has_finished(tmp_path: Path) -> None:
     make_cache(tmp_path / "cache")
-    (entry,) = (e for e in cache.list_entries(tmp_path / "cache") if e.collection == "dr-x")
+    (entry,) = (e for e in cache.list_entries(tmp_path / "cache") if e.locked == "dr-x")
     thread = threading.Thread(target=cache.delete, args=(entry,))
     with atomic.lock(tmp_path / "cache" / "dr-x"):
         thread.start()

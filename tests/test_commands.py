@@ -1,5 +1,6 @@
 """The command mtl-jax: its list of commands, jobs by name, hints for misspelt fields."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from absl import flags
 
+import mtl_jax
 from mtl_jax import __main__, config, jobs
 from mtl_jax import main as job
 from mtl_jax.commands import COMMANDS
@@ -50,8 +52,8 @@ def test_without_arguments_the_commands_are_shown(
 def test_an_unknown_command_is_rejected_with_the_nearest_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call(monkeypatch, "scor", "bundle") == 2
-    assert capsys.readouterr().err == ("mtl-jax: there is no command 'scor'; did you mean score?\n")
+    assert call(monkeypatch, "SCOR", "bundle") == 2
+    assert capsys.readouterr().err == ("mtl-jax: there is no command 'SCOR'; did you mean score?\n")
 
 
 def test_a_command_has_its_name_in_its_usage(
@@ -140,7 +142,12 @@ def test_similar_fields_are_found_in_any_section(field: str, expected: list[str]
         ),
         (["--config=mtl"], "--config=mtl: no such job; did you mean mttl?"),
         (["--config=configs/stl.py"], "no such file; did you mean configs/sttl.py?"),
-        (["--config=mine/mttl.py"], "--config=mine/mttl.py: no such file; "),
+        (["--config=mine/mttl.py"], "no such file; did you mean the job mttl?"),
+        (["--config=MTTL"], "--config=MTTL: no such job; did you mean mttl?"),
+        (["--config=configs\\mttl.py"], "separate folders by / instead of \\"),
+        (["mttl:demo"], "unknown argument 'mttl:demo'; did you mean --config=mttl:demo?"),
+        (["config.folds=3"], "unknown argument 'config.folds=3'; did you mean --config.folds=3?"),
+        (["--config=mttl", "--config.train=3"], "config.train is a section; set its fields"),
     ],
 )
 def test_misspelt_options_and_jobs(
@@ -156,6 +163,56 @@ def test_misspelt_options_and_jobs(
         job.parse_flags(sys.argv, values)
     (line,) = capsys.readouterr().err.splitlines()
     assert ended.value.code == 2 and message in line
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def get_config()\n  return 1", "line 1: expected ':'; correct the file"),
+        ("import numpi", "line 1: ModuleNotFoundError: No module named 'numpi'"),
+        ("x = 1", "not a config file: it does not define get_config"),
+        ("def get_config():\n  return 3", "get_config returns int, no config"),
+        ("def get_config():\n  pass", "get_config returns NoneType, no config"),
+        ("def get_config(size):\n  pass", "give its parameter a default"),
+        ("def get_config():\n  return open('absent')", "line 2: FileNotFoundError: "),
+        ("from mtl_jax import config\ndef get_config():\n  return confg", "line 3: NameError: "),
+        (
+            "from mtl_jax import config\ndef get_config():\n  c = config.default()\n"
+            "  c.train.epochs = 'x'",
+            "line 4: TypeError: Could not override field 'epochs'",
+        ),
+        (
+            "from ml_collections import ConfigDict\ndef get_config():\n  return ConfigDict()",
+            "start from mtl_jax.config.default()",
+        ),
+        ("patient,truth\nP 1,benign", "line 2: invalid syntax; correct the file"),
+    ],
+)
+def test_an_error_in_a_config_file_is_one_line(
+    text: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    with pytest.raises(InputError, match=re.escape(message)):
+        mtl_jax.load_config(file)
+    values = flags.FlagValues()
+    job.define_flags(values)
+    monkeypatch.setattr(sys, "argv", ["mtl-jax run", "--workdir=w", f"--config={file}"])
+    with pytest.raises(SystemExit) as ended:
+        job.parse_flags(sys.argv, values)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2 and str(file) in line and message in line
+
+
+def test_a_preset_that_a_config_file_does_not_take_is_rejected(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def get_config():\n  pass")
+    with pytest.raises(InputError, match="remove :demo"):
+        mtl_jax.load_config(f"{file}:demo")
 
 
 def test_a_job_is_found_by_name_and_the_users_own_file_comes_first(

@@ -172,6 +172,19 @@ def test_what_only_the_command_runs_is_one_line(
     assert not (tmp_path / "w").exists()
 
 
+def test_what_is_no_path_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before, run_study(c, None) wrote its results to a folder named None."""
+    monkeypatch.chdir(tmp_path)
+    c = mtl_jax.load_config("mttl:demo")
+    with pytest.raises(InputError, match="run_study: None is no path"):
+        mtl_jax.run_study(c, None)
+    with pytest.raises(InputError, match="open_study: 3 is no path"):
+        mtl_jax.open_study(3)
+    with pytest.raises(InputError, match="preset '' of --config is invalid"):
+        mtl_jax.load_config("mttl:")
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_invalid_setting_is_one_line(tmp_path: Path) -> None:
     c = tiny_config(tmp_path)
     c.folds = 1

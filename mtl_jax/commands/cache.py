@@ -9,6 +9,7 @@ when a job needs it. Do not clear it while a job runs.
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from mtl_jax.data import cache
@@ -32,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     args = parser.parse_args(arguments)
     folder = args.folder or user_folders.cache()
+    if not folder.is_dir() and os.path.lexists(folder):
+        raise InputError(f"{folder}: the cache is not a folder; {user_folders.CHOOSE_CACHE}")
     entries = cache.list_entries(folder)
     if args.clear is None:
         show(folder, entries)
@@ -42,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise InputError(
                 f"--clear {name}: {folder} has no such entry; expected one of: {known or 'none'}"
             )
+    if not entries:
+        print(f"{folder}: nothing to delete")
     for entry in entries:
         if not args.clear or any(map(entry.has_name, args.clear)):
             cache.delete(entry)

@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
@@ -54,9 +54,17 @@ KINDS = (
         Path.is_dir,
     ),
     Kind("lesion positions", re.compile(r"\.(?P<collection>cbis_ddsm)-places-\d+\.json")),
-    Kind("contact sheets", re.compile("contact_sheets"), _only(rf".+-{_HASH}")),
     Kind("compiled programs", re.compile("compiled"), _only(_HASH)),
     Kind("activations", re.compile("frozen"), _only(r"\.?[0-9a-f]{32}\.npy(\.partial-.+)?")),
+)
+# In the folder CONTACT_SHEETS of the cache. They have images of patients, as ROIs have.
+CONTACT_SHEETS = "contact_sheets"
+SHEET_KINDS = (
+    Kind(
+        "contact sheets",
+        re.compile(rf"\.?(?P<collection>.+?)-{_HASH}(\.partial-.+)?"),
+        _only(r"page_\d+\.html|\..+"),
+    ),
 )
 
 
@@ -71,20 +79,30 @@ class Entry(NamedTuple):
     used: date  # when a file of it was last read or written, as far as the disk records it
 
     def has_name(self, name: str) -> bool:
-        """Return whether `name` is its collection or its file name."""
-        return name in (self.collection, self.path.name)
+        """Return whether `name` is its collection, its file name, or CONTACT_SHEETS for one."""
+        names = [self.collection, self.path.name]
+        return name in names + [CONTACT_SHEETS] * (self.kind == SHEET_KINDS[0].name)
 
 
 def list_entries(folder: Path) -> list[Entry]:
     """Return the entries of a cache by name; other files, and links, are ignored."""
     if not folder.is_dir():
         return []
-    entries = (_recognize(path) for path in sorted(folder.iterdir()) if not path.is_symlink())
+    sheets = folder / CONTACT_SHEETS
+    parents = [(folder, KINDS)]
+    if sheets.is_dir() and not sheets.is_symlink():
+        parents.append((sheets, SHEET_KINDS))
+    entries = (
+        _recognize(path, kinds)
+        for parent, kinds in parents
+        for path in sorted(parent.iterdir())
+        if not path.is_symlink()
+    )
     return [entry for entry in entries if entry]
 
 
-def _recognize(path: Path) -> Entry | None:
-    for kind in KINDS:
+def _recognize(path: Path, kinds: Sequence[Kind]) -> Entry | None:
+    for kind in kinds:
         match = kind.pattern.fullmatch(path.name)
         if match and kind.is_valid(path):
             groups = match.groupdict(default="")

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from mtl_jax.io.csv_safe import format_csv
+from mtl_jax.io.progress import Bar
 from mtl_jax.phantom import dicom
 from mtl_jax.phantom.case import Case, make_generator, simulate_case
 from mtl_jax.phantom.receptor import RECEPTORS
@@ -87,8 +87,12 @@ def write_collection(home: Path, p: Parameters, workers: int | None = None) -> N
     plans = plan_cases(p)
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         results = pool.map(lambda plan: write_case(home, p, plan), plans)
-        bar = tqdm(results, total=p.cases, desc=f"phantom {p.kind}", unit="case", disable=None)
-        rows, truth = zip(*bar, strict=True)
+        written = []
+        with Bar(f"phantom {p.kind}", p.cases, "case") as bar:
+            for result in results:
+                written.append(result)
+                bar.update()
+        rows, truth = zip(*written, strict=True)
     if p.kind == "ddsm":
         for split, name in CBIS_TABLES.items():
             split_rows = [r for plan, r in zip(plans, rows, strict=True) if plan.split == split]
