@@ -27,7 +27,7 @@ MIN_STEPS = 20  # timed before the first estimate
 # measured: larger batches, and no update of the weights. Two CPU cores, docs/benchmarks.md.
 FORWARD_FRACTION = 0.6
 # Of the statistics and the report, and of the analyses of a network without t-SNE; and of a point
-# in an iteration of t-SNE, on one core: two CPU cores, October 2026.
+# in an iteration of t-SNE, on one core: two CPU cores, November 2026.
 REPORT_SECONDS, ANALYSIS_SECONDS, TSNE_SECONDS = 8.0, 7.0, 2e-6
 TSNE_LAYERS = 4
 
