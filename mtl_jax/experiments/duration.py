@@ -24,10 +24,11 @@ from mtl_jax.types import Run
 
 MIN_STEPS = 20  # timed before the first estimate
 # Seconds per operation outside of the training steps, as a fraction of that of a step, until it is
-# measured: larger batches, and no update of the weights. Two CPU cores, docs/benchmarks.md.
+# measured: larger batches, and no update of the weights. It was 0.5 with C1 frozen and batches of
+# 32 on two CPU cores; a step of larger batches is closer to 1.
 FORWARD_FRACTION = 0.6
 # Of the statistics and the report, and of the analyses of a network without t-SNE; and of a point
-# in an iteration of t-SNE, on one core: two CPU cores, October 2026.
+# in an iteration of t-SNE, on one core: two CPU cores, November 2026.
 REPORT_SECONDS, ANALYSIS_SECONDS, TSNE_SECONDS = 8.0, 7.0, 2e-6
 TSNE_LAYERS = 4
 
