@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
 # Two processes; each runs neighbouring tests, which share what the first of a file makes.
-PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
+PYTEST = $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
 
 .PHONY: demo test test-slow test-all test-oldest faults lint docs clean
 
@@ -21,8 +21,9 @@ test-all: .venv/installed
 	$(PYTEST) -m "slow or not slow"
 
 # Python 3.11 or 3.12: the oldest versions have no wheels for later ones.
+test-oldest: BIN := .venv-oldest/bin
 test-oldest: .venv-oldest/installed
-	.venv-oldest/bin/python -m pytest
+	$(PYTEST)
 
 faults: .venv/installed
 	$(BIN)/python -m pytest tests/faults -m "slow or not slow"
