@@ -1,5 +1,6 @@
 """The command mtl-jax: its list of commands, jobs by name, hints for misspelt fields."""
 
+import logging
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from absl import flags
+from absl import logging as absl_logging
 
 import mtl_jax
 from mtl_jax import __main__, config, jobs
@@ -23,7 +25,10 @@ ROOT = Path(__file__).parents[1]
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["mtl-jax", *arguments])
-    return __main__.main()
+    try:
+        return __main__.main()
+    finally:
+        logging.root.removeHandler(absl_logging.get_absl_handler())  # which app.run adds
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -81,7 +82,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def find_planted_names(text: bytes) -> list[str]:
-    return [name for name in PLANTED if name.encode() in text.lower()]
+    readable = re.sub(rb"base64,[\w+/=]+", b"", text).lower()  # any letters occur in an image
+    return [name for name in PLANTED if name.encode() in readable]
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -1,6 +1,5 @@
 """Run the main command in the process of a test, which has imported what the command needs."""
 
-import logging
 import sys
 import warnings
 from collections.abc import Sequence
@@ -36,7 +35,6 @@ def run_main(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> En
         mock.patch.object(signals, "install_handlers"),
         mock.patch.object(malloc, "keep_freed_memory"),
         mock.patch.dict(config.BACKBONES),
-        mock.patch.object(logging.root, "handlers", list(logging.root.handlers)),
         warnings.catch_warnings(),
     ):
         # ml_collections loads a config file so.
