@@ -1,6 +1,10 @@
 """Small made-up work folders of finished jobs, with hostile names, for the tests of the report."""
 
+import atexit
+import functools
 import json
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +103,24 @@ def make_folder(
     initializations: int = 1,
 ) -> Path:
     """Write the work folder of a finished job: made-up scores and their results."""
-    folder.mkdir(parents=True, exist_ok=True)
+    settings = (study, approaches, cases, truth, weights, epochs, analysed, initializations)
+    return shutil.copytree(_make_once(*settings), folder, dirs_exist_ok=True)
+
+
+@functools.cache
+def _make_once(
+    study: str,
+    approaches: tuple[str, ...],
+    cases: int,
+    truth: str,
+    weights: str,
+    epochs: int,
+    analysed: bool,
+    initializations: int,
+) -> Path:
+    """Return a folder that is copied, because its statistics take a second."""
+    folder = Path(tempfile.mkdtemp(prefix="mtl_jax-finished-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     modalities = {"sfm": "SFM", "ddsm": "SFM", DM: "DM"}
     rois = {n: make_rois(n, m, cases, truth, i) for i, (n, m) in enumerate(modalities.items())}
     index = rois["sfm"].index

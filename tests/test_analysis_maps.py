@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from kit.small_head import SmallHead
 from scipy import signal
 
 from mtl_jax import weights
@@ -13,13 +14,13 @@ from mtl_jax.models.response_norm import Lrn, Normalization
 from mtl_jax.types import Params
 
 SIZE = (128, 128)
-NETWORK = alexnet.AlexNet()
+NETWORK = SmallHead()
 CONVS = NETWORK.convolution_chain()
 
 
 @pytest.fixture(scope="module")
 def params() -> Params:
-    layers = dict(alexnet.init(alexnet.AlexNet(), jax.random.key(0)))
+    layers = dict(alexnet.init(NETWORK, jax.random.key(0)))
     layers["C1"] = jax.tree.map(jnp.asarray, weights.make_analytic().params["C1"])
     return layers
 

@@ -103,15 +103,17 @@ def test_work_folder_contains_the_documented_files(uninterrupted: Path) -> None:
         assert (uninterrupted / run_folder / name).exists(), name
 
 
+@pytest.mark.slow
 def test_results_of_a_repeated_command_are_bit_identical(
-    uninterrupted: Path, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+    uninterrupted: Path, tmp_path: Path, cache: Path
 ) -> None:
-    """Also in another process, which has trained before."""
-    ended = run_main(arguments(tmp_path / "again", cache), capsys)
-    assert ended.returncode == 0, ended.stderr
+    """Also in another process."""
+    process = run(command(tmp_path / "again", cache))
+    assert process.returncode == 0, process.stderr
     assert read_results(tmp_path / "again") == read_results(uninterrupted)
 
 
+@pytest.mark.slow  # test_resume.py has a quick one
 def test_killed_job_resumes_bit_identically(
     uninterrupted: Path, tmp_path: Path, cache: Path
 ) -> None:
@@ -128,16 +130,14 @@ def test_killed_job_resumes_bit_identically(
     os.kill(job.pid, signal.SIGKILL)
     job.wait()
     assert not (workdir / "results.json").exists()
-    process = run(command(workdir, cache))
-    assert process.returncode == 0, process.stderr
+    ended = run_main(arguments(workdir, cache))
+    assert ended.returncode == 0, ended.stderr
     assert read_results(workdir) == read_results(uninterrupted)
 
 
-def test_finished_job_is_not_repeated(
-    uninterrupted: Path, cache: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_finished_job_is_not_repeated(uninterrupted: Path, cache: Path) -> None:
     before = read_results(uninterrupted)
-    ended = run_main(arguments(uninterrupted, cache), capsys)
+    ended = run_main(arguments(uninterrupted, cache))
     assert ended.returncode == 0 and "already finished" in ended.stdout
     assert read_results(uninterrupted) == before
 
@@ -171,12 +171,11 @@ def test_invalid_input_gives_a_one_line_error(
     message: str,
     tmp_path: Path,
     cache: Path,
-    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(ROOT)
     job = arguments(tmp_path / "w", cache, *extra, job="configs/mttl.py")
-    assert message in error_line(run_main(job, capsys))
+    assert message in error_line(run_main(job))
 
 
 def test_invalid_input_ends_the_process_with_exit_code_2(tmp_path: Path, cache: Path) -> None:
@@ -187,7 +186,6 @@ def test_invalid_input_ends_the_process_with_exit_code_2(tmp_path: Path, cache: 
 def test_paper_study_requires_imagenet_weights_but_its_dry_run_does_not(
     tmp_path: Path,
     cache: Path,
-    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Compare with sections 3.1, 3.2, 2.3 and 3.3; 56 of the 482 runs are shared by stages."""
@@ -195,7 +193,7 @@ def test_paper_study_requires_imagenet_weights_but_its_dry_run_does_not(
     monkeypatch.setattr(time_steps, "MAX_STEP_SECONDS", 0.0)  # time no step
     paper = (f"--config={ROOT}/configs/paper.py", f"--workdir={tmp_path / 'w'}")
     paper += (f"--config.data.cache={cache}", "--config.data.phantom.cases=20")
-    ended = run_main([*paper, "--dry_run"], capsys)
+    ended = run_main([*paper, "--dry_run"])
     assert ended.returncode == 0, ended.stderr
     counts = dict(re.findall(r"^(\w+): (\d+) runs", ended.stdout, re.M))
     assert counts == {"splits": "160", "depth": "240", "cross_validation": "80", "test": "2"}
@@ -205,7 +203,7 @@ def test_paper_study_requires_imagenet_weights_but_its_dry_run_does_not(
         (("--config.weights=shipped",), "expected 'imagenet' or a folder"),
         ((f"--config.weights={ROOT}/checkpoints/formulas",), "no convolutions trained on photo"),
     ):
-        assert message in error_line(run_main([*paper, *extra], capsys))
+        assert message in error_line(run_main([*paper, *extra]))
 
 
 COLUMNS = "dataset,patient_id,lesion_id,view,image_path,truth,pixel_um,box"
@@ -250,26 +248,25 @@ def test_invalid_collection_gives_a_one_line_error(
     message: str,
     tmp_path: Path,
     cache: Path,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = write_collection(tmp_path / "ours", truths=truths, view=view)
     add_error(folder, error)
     source = f"--config.data.sources=('manifest:{folder}/m.csv',)"
     job = arguments(tmp_path / "w", cache, source, "--config.data.target=ours")
-    assert message in error_line(run_main(job, capsys))
+    assert message in error_line(run_main(job))
 
 
 def test_workdir_of_another_config_is_rejected_and_not_changed(
-    uninterrupted: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+    uninterrupted: Path, cache: Path
 ) -> None:
     before = read_results(uninterrupted)
-    ended = run_main(arguments(uninterrupted, cache, "--config.seed=1"), capsys)
+    ended = run_main(arguments(uninterrupted, cache, "--config.seed=1"))
     assert "seed is 0, not 1" in error_line(ended)
     assert read_results(uninterrupted) == before
 
 
 def test_damaged_checkpoint_is_reported_and_retrained(
-    uninterrupted: Path, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+    uninterrupted: Path, tmp_path: Path, cache: Path
 ) -> None:
     workdir = tmp_path / "w"
     subprocess.run(["cp", "-r", str(uninterrupted), str(workdir)], check=True)
@@ -278,7 +275,7 @@ def test_damaged_checkpoint_is_reported_and_retrained(
     for path in (run_folder / "checkpoint").rglob("*"):
         if path.is_file() and path.stat().st_size > 100_000:
             path.write_bytes(path.read_bytes()[:1000])
-    ended = run_main(arguments(workdir, cache), capsys)
+    ended = run_main(arguments(workdir, cache))
     lines = error_lines(ended.stderr)
     assert ended.returncode == 0 and len(lines) == 1
     assert "checkpoint/4: damaged, state/" in lines[0]

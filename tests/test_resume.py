@@ -41,17 +41,15 @@ def kill(job: subprocess.Popen, after: float) -> bool:
     return False
 
 
-def run_here(workdir: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> str:
+def run_here(workdir: Path, cache: Path) -> str:
     """Run the study in this process and return its standard output."""
-    ended = run_main(arguments(workdir, cache, small_head=True), capsys)
+    ended = run_main(arguments(workdir, cache, small_head=True))
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
 
-def test_study_stopped_during_two_runs_resumes_bit_identically(
-    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    output = run_here(tmp_path / "uninterrupted", cache, capsys)
+def test_study_stopped_during_two_runs_resumes_bit_identically(tmp_path: Path, cache: Path) -> None:
+    output = run_here(tmp_path / "uninterrupted", cache)
     assert "splits: 0 of 2 runs already finished" in output and "depth: 2 of 2 runs" in output
     expected = read_results(tmp_path / "uninterrupted")
     workdir = tmp_path / "interrupted"
@@ -72,7 +70,7 @@ def test_study_stopped_during_two_runs_resumes_bit_identically(
             assert f"stopped by {stop_signal.name}; rerun the same command to resume" in errors
             assert "Traceback" not in errors
             assert list((workdir / "runs" / run / "checkpoint").glob("[0-9]"))
-    assert "splits: 2 of 2 runs already finished" in run_here(workdir, cache, capsys)
+    assert "splits: 2 of 2 runs already finished" in run_here(workdir, cache)
     assert read_results(workdir) == expected
 
 
@@ -102,14 +100,12 @@ def test_study_killed_at_random_times_resumes_bit_identically(
     assert read_results(workdir) == expected
 
 
-def test_second_job_in_a_work_folder_is_rejected(
-    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_second_job_in_a_work_folder_is_rejected(tmp_path: Path, cache: Path) -> None:
     first = start(tmp_path, cache)
     while not (tmp_path / "config.json").exists():
         assert first.poll() is None, first.communicate()
         time.sleep(0.02)
-    second = run_main(arguments(tmp_path, cache, small_head=True), capsys)
+    second = run_main(arguments(tmp_path, cache, small_head=True))
     first.send_signal(signal.SIGKILL)
     first.communicate()
     lines = [line for line in second.stderr.splitlines() if line.startswith("mtl_jax:")]

@@ -118,9 +118,9 @@ def check_random_input(rng: np.random.Generator, fit_curves: bool) -> TruthRuns 
     return runs if classify_data(runs)[0] == "regular" else None
 
 
-def test_forty_random_inputs() -> None:
+def test_twenty_random_inputs() -> None:
     rng = np.random.default_rng(0)
-    for _ in range(40):
+    for _ in range(20):
         check_random_input(rng, fit_curves=True)
 
 

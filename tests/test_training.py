@@ -154,7 +154,7 @@ def check_three_steps(params: dict) -> None:
 def test_head_is_not_trained_by_rois_of_other_tasks() -> None:
     network = SmallAlexNet(outputs=4)
     params = init(network, jax.random.key(0))
-    tx = optimizer.freeze(optimizer.sgd(0.0, 0.0), ())
+    tx = optimizer.freeze(optimizer.sgd(0.0, 0.0), optimizer.frozen_layers("C1-C5"))
     step = jax.jit(make_step(multi_task_objective(network, (1.0, 1.0)), tx))
     image = jax.random.normal(jax.random.key(0), (4, 128, 128, 3))
     batch = Batch(image, jnp.array([0, 1, 0, 1]), jnp.full(4, 1), jnp.ones(4))

@@ -16,7 +16,7 @@ from mtl_jax.weights import metadata
 from mtl_jax.weights.folder import TIMESTAMP_FILES
 
 
-@pytest.mark.parametrize("backbone", ["alexnet", "vgg16"])
+@pytest.mark.parametrize("backbone", ["alexnet", pytest.param("vgg16", marks=pytest.mark.slow)])
 def test_a_weight_folder_loads_with_the_same_parameters(tmp_path: Path, backbone: str) -> None:
     network = registry.build(backbone)
     params = jax.device_get(init(network, jax.random.key(0)))

@@ -31,7 +31,7 @@ def measure(what: str, size: int, folder: Path) -> dict[str, float]:
         ("manifest", 1_000),
         pytest.param("manifest", 100_000, marks=pytest.mark.slow),
         pytest.param("rois", 10_000, marks=pytest.mark.slow),
-        ("runs", 100),
+        pytest.param("runs", 100, marks=pytest.mark.slow),
     ],
 )
 def test_ten_times_the_input_takes_less_than_quadratic_time(

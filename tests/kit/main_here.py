@@ -1,15 +1,17 @@
 """Run the main command in the process of a test, which has imported what the command needs."""
 
+import io
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from typing import NamedTuple
 from unittest import mock
 
-import pytest
 from absl import flags
 
-from mtl_jax import config, main
+from kit import backbones
+from mtl_jax import main
 from mtl_jax.io import signals
 from mtl_jax.training import malloc
 
@@ -22,19 +24,20 @@ class Ended(NamedTuple):
     stderr: str
 
 
-def run_main(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> Ended:
+def run_main(arguments: Sequence[str]) -> Ended:
     """Run `python -m mtl_jax.main` with `arguments`; settings of the process stay as they are."""
     values = flags.FlagValues()
     main.define_flags(values)
     argv = ["mtl_jax", *arguments]  # where ml_collections looks for fields
-    status = 0
-    capsys.readouterr()
+    status, output, errors = 0, io.StringIO(), io.StringIO()
     with (
+        redirect_stdout(output),
+        redirect_stderr(errors),
         mock.patch.object(main, "FLAGS", values),
         mock.patch.object(sys, "argv", argv),
         mock.patch.object(signals, "install_handlers"),
         mock.patch.object(malloc, "keep_freed_memory"),
-        mock.patch.dict(config.BACKBONES),
+        backbones.replaced(),
         warnings.catch_warnings(),
     ):
         # ml_collections loads a config file so.
@@ -43,4 +46,4 @@ def run_main(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> En
             main.main(main.parse_flags(argv, values))
         except SystemExit as ended:
             status = ended.code
-    return Ended(status, *capsys.readouterr())
+    return Ended(status, output.getvalue(), errors.getvalue())

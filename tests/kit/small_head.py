@@ -6,16 +6,14 @@ A checkpoint has 10 MB instead of 230.
 """
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 from unittest import mock
 
 import jax
 
+from kit import backbones
 from kit.small_network import NODES
-from mtl_jax import config
-from mtl_jax.experiments.compute_cost import layer_operations
 from mtl_jax.models import alexnet, base
 
 
@@ -30,10 +28,6 @@ class SmallHead(alexnet.AlexNet):
 BACKBONE = dataclasses.replace(alexnet.BACKBONE, network=SmallHead)
 
 
-@contextmanager
-def as_alexnet() -> Iterator[None]:
+def as_alexnet() -> AbstractContextManager[None]:
     """Let jobs of this process train this network as the backbone `alexnet`."""
-    with mock.patch.dict(config.BACKBONES, {config.ALEXNET: __name__}):
-        layer_operations.cache_clear()
-        yield
-    layer_operations.cache_clear()
+    return backbones.replaced(alexnet=__name__)

@@ -12,7 +12,7 @@ from unittest import mock
 
 import jax
 
-from mtl_jax import config
+from kit import backbones
 from mtl_jax.models import alexnet, base
 
 MAPS = {
@@ -36,6 +36,6 @@ class SmallAlexNet(alexnet.AlexNet):
 BACKBONE = dataclasses.replace(alexnet.BACKBONE, network=SmallAlexNet)
 
 
-def as_alexnet() -> AbstractContextManager[Any]:
+def as_alexnet() -> AbstractContextManager[None]:
     """Let jobs of this process train this network as the backbone `alexnet`."""
-    return mock.patch.dict(config.BACKBONES, {config.ALEXNET: __name__})
+    return backbones.replaced(alexnet=__name__)
