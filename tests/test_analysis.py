@@ -5,6 +5,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from kit.small_network import SmallAlexNet
 from ml_collections import ConfigDict
 
 from mtl_jax import config
@@ -48,12 +49,16 @@ def load_network() -> TrainedNetwork:
     return TrainedNetwork(network, alexnet.init(network, jax.random.key(0)), 0)
 
 
+def load_small_network() -> TrainedNetwork:
+    network = SmallAlexNet()
+    return TrainedNetwork(network, alexnet.init(network, jax.random.key(0)), 0)
+
+
 @pytest.fixture(scope="module")
 def folder(inputs: AnalysisInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work") / "analysis"
-    analyse(
-        folder, {"mttl": load_network, "sttl": load_network}, inputs, settings(roi_ids=("t/3",)), 0
-    )
+    networks = {"mttl": load_network, "sttl": load_small_network}
+    analyse(folder, networks, inputs, settings(roi_ids=("t/3",)), 0)
     return folder
 
 
@@ -75,9 +80,9 @@ def test_every_result_can_be_read(folder: Path, inputs: AnalysisInputs) -> None:
     assert ("F4", "silhouette", "task", "learned") in rows
     assert ("F1", "mmd2", "t and x", "learned") in rows
     assert list(results.layers) == ["mttl", "sttl"]
-    assert [row["layer"] for row in results.layers["sttl"]] == sorted(alexnet.LAYERS)
+    assert [row["layer"] for row in results.layers["mttl"]] == sorted(alexnet.LAYERS)
     # Weights and biases of C1 to C5 and F1 to F5, by hand.
-    parameters = {row["layer"]: int(row["parameters"]) for row in results.layers["sttl"]}
+    parameters = {row["layer"]: int(row["parameters"]) for row in results.layers["mttl"]}
     assert parameters["C1"] == 64 * (11 * 11 * 3 + 1)
     assert parameters["F1"] == 4096 * (3 * 3 * 256 + 1)
     assert sum(parameters.values()) == 32_889_590
@@ -104,7 +109,7 @@ def test_existing_files_are_kept_and_deleted_ones_are_bit_identical_when_made_ag
     analyse(folder, {"mttl": must_not_load, "sttl": must_not_load}, inputs, analysis, 0)
     for deleted in ("tsne-sttl-F2.npz", "maps-sttl.npz", "convergence-sttl.csv", "rois.npz"):
         (folder / deleted).unlink()
-    analyse(folder, {"mttl": must_not_load, "sttl": load_network}, inputs, analysis, 0)
+    analyse(folder, {"mttl": must_not_load, "sttl": load_small_network}, inputs, analysis, 0)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from kit.small_head import SmallHead
+from kit.small_network import SmallAlexNet
 from scipy import signal
 
 from mtl_jax import weights
@@ -109,7 +110,7 @@ def test_the_maps_of_a_planted_structure_are_centered_on_it(params: Params, stru
 
 
 def test_integrated_gradients_sum_to_the_difference_of_the_log_odds() -> None:
-    network = alexnet.AlexNet(outputs=4)
+    network = SmallAlexNet(outputs=4)
     params = alexnet.init(network, jax.random.key(3))
     gray = np.random.default_rng(4).standard_normal(SIZE).astype(np.float32)
     for task in (0, 1):

@@ -156,7 +156,7 @@ def test_attribution_map_locates_a_planted_spot() -> None:
     model, rng = spot_finder(), np.random.default_rng(1)
     row, column = np.mgrid[:128, :128]
     hits = []
-    for number in range(10):
+    for number in range(5):
         tissue = lesion_roi(phantom.simulate_case("sfm", 5, number, False, 0.3).views[0])
         at = rng.integers(24, 104, 2)
         spot = 9000 * np.exp(-((row - at[0]) ** 2 + (column - at[1]) ** 2) / (2 * 3.0**2))

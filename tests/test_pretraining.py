@@ -137,10 +137,12 @@ def test_exported_convolutions_match_plain_alexnet(network_config: network.Netwo
     assert not np.allclose(random["C1"]["kernel"], params["C1"]["kernel"])
 
 
-def test_fully_connected_head_with_dropout() -> None:
+def test_fully_connected_head_with_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert network.HIDDEN == 4096
+    monkeypatch.setattr(network, "HIDDEN", 256)
     network_config = network.NetworkConfig(64, 3, 16, "fully_connected", "random", False, True)
     params = network.init(network_config, KEY)
-    assert params["F1"]["kernel"].shape == (256, 4096)  # 64 pixels give a last map of one pixel
+    assert params["F1"]["kernel"].shape == (256, 256)  # 64 pixels give a last map of one pixel
     x = jax.random.normal(KEY, (2, 64, 64, 3))
     without_dropout = network.logits(network_config, params, x)
     assert without_dropout.dtype == jnp.float32
