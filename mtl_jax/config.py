@@ -301,6 +301,7 @@ def apply_preset(c: ConfigDict, preset: str) -> ConfigDict:
         c.train.validation_epochs = 1
         c.train.learning_rate = 0.016  # most layers are random at first and few batches are seen
         c.train.final_learning_rate = 0.0016
+        c.data.phantom.cases = 120
         c.data.phantom.difficulty = 0.3
         c.data.phantom.test_fraction = 0.6  # scoring is cheap, and more cases narrow the interval
         c.analysis.max_rois = 60
