@@ -12,6 +12,8 @@ from mtl_jax.commands import score
 from mtl_jax.data import privacy
 from mtl_jax.types import InputError
 
+pytestmark = pytest.mark.usefixtures("small_alexnet")
+
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:

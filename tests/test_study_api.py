@@ -21,6 +21,7 @@ from mtl_jax.io import signals, workdir
 from mtl_jax.training import malloc, writers
 from mtl_jax.types import InputError
 
+pytestmark = pytest.mark.usefixtures("small_alexnet")
 ROOT = Path(__file__).parents[1]
 EPOCHS = 3
 
