@@ -71,6 +71,15 @@ def small_alexnet() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def narrow_alexnet() -> Iterator[None]:
+    """Let jobs of this process use AlexNet with few feature maps, which fits no stored weights."""
+    from kit import small_network  # imports JAX
+
+    with small_network.as_alexnet():
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Return the folder of real films, weights and rating data next to the checkout."""

@@ -56,6 +56,7 @@ def relative_difference(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
 
 
+@pytest.mark.slow
 def test_every_stage_of_resnet50_equals_timm(tmp_path: Path) -> None:
     reference = read_reference("resnet50")
     converted = convert(make_state("resnet50"), tmp_path)
@@ -70,6 +71,7 @@ def test_every_stage_of_resnet50_equals_timm(tmp_path: Path) -> None:
     assert relative_difference(pooled, reference["pooled"]) < TOLERANCE
 
 
+@pytest.mark.slow
 def test_every_stage_of_vit_s16_equals_timm(tmp_path: Path) -> None:
     reference = read_reference("vit_s16")
     converted = convert(make_state("vit_s16"), tmp_path)

@@ -205,6 +205,7 @@ def test_one_gray_channel_equals_three_equal_channels(name: str, converted: dict
     assert_close(ours, apply(name, converted[name].params, gray.repeat(3, -1), "C1", "C1"), 1e-5)
 
 
+@pytest.mark.slow
 def test_random_resnet_keeps_the_second_moment(random_resnet: dict) -> None:
     """With kernels of full scale each of the eight sums would double the second moment."""
     x = np.random.default_rng(0).standard_normal((128, 128, 3)).astype(np.float32)

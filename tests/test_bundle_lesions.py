@@ -16,7 +16,7 @@ from mtl_jax.commands import score
 from mtl_jax.data import privacy
 from mtl_jax.types import InputError
 
-pytestmark = pytest.mark.usefixtures("small_alexnet")
+pytestmark = pytest.mark.usefixtures("narrow_alexnet")
 RNG = np.random.default_rng(7)
 BOX = "100;110;170;160"
 

@@ -12,7 +12,7 @@ from mtl_jax.commands import score
 from mtl_jax.data import privacy
 from mtl_jax.types import InputError
 
-pytestmark = pytest.mark.usefixtures("small_alexnet")
+pytestmark = pytest.mark.usefixtures("narrow_alexnet")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from markupsafe import escape
 from mtl_jax.bundle import model_card
 from mtl_jax.commands import score
 
-pytestmark = pytest.mark.usefixtures("small_alexnet")
+pytestmark = pytest.mark.usefixtures("narrow_alexnet")
 HOSTILE = "</script><img src=x onerror=\"document.title='taken'\">'&"
 TRUTHS = ("malignant", "benign", "", "benign", "malignant")
 

@@ -22,7 +22,7 @@ from mtl_jax.phantom.collection import Parameters, write_collection
 
 pytest.importorskip("highdicom", reason="the [sr] extra is not installed")
 
-pytestmark = pytest.mark.usefixtures("small_alexnet")
+pytestmark = pytest.mark.usefixtures("narrow_alexnet")
 
 
 @pytest.fixture(scope="module")
@@ -331,6 +331,7 @@ def test_changed_content_changes_the_instance_uid(untrained: Path, tmp_path: Pat
 
 
 @pytest.mark.skipif(not orthanc.PROGRAM, reason="Orthanc (apt-get install orthanc) is not here")
+@pytest.mark.slow  # starts a PACS
 def test_from_a_pacs_and_back(untrained: Path, phantom: Path, tmp_path: Path) -> None:
     pytest.importorskip("pynetdicom", reason="the [sr] extra is not installed")
     images = sorted(phantom.glob("*.dcm"))

@@ -70,6 +70,7 @@ def test_the_example_of_an_experiment_is_its_file() -> None:
     assert code == (ROOT / "mtl_jax/experiments/stages/seeds.py").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow  # executes the notebook
 def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("myst_nb", reason="the [docs] extra is not installed")
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]

@@ -12,7 +12,7 @@ from scipy import stats
 from test_study import make_roi_set
 
 from mtl_jax import config, roc
-from mtl_jax.experiments import stage_tables
+from mtl_jax.experiments import evaluation, stage_tables
 from mtl_jax.experiments.auc_statistics import FoldScores, mean_auc, mean_difference
 from mtl_jax.experiments.evaluation import EvaluationRules, evaluate
 from mtl_jax.experiments.primary_comparison import Primary, resolve_primary
@@ -28,6 +28,12 @@ import simulate_initializations
 
 BOTH = ("mttl", "sttl")
 RULES = EvaluationRules("view", Primary("lesion", "obuchowski", BOTH), 200, 0)
+
+
+@pytest.fixture(autouse=True)
+def kept_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fit the scores once that several tests evaluate."""
+    monkeypatch.setattr(evaluation, "clear_fit_cache", lambda: None)
 
 
 def approaches(*names: str, heads: str = "shared") -> list[Approach]:

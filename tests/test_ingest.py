@@ -348,6 +348,7 @@ def uninterrupted(many: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return result
 
 
+@pytest.mark.slow
 def test_shards_of_two_workers_are_bit_identical(
     many: Path, uninterrupted: dict[str, str], tmp_path: Path
 ) -> None:

@@ -192,7 +192,7 @@ def test_paper_study_requires_imagenet_weights_but_its_dry_run_does_not(
     monkeypatch.chdir(tmp_path)  # a folder without ImageNet weights
     monkeypatch.setattr(time_steps, "MAX_STEP_SECONDS", 0.0)  # time no step
     paper = (f"--config={ROOT}/configs/paper.py", f"--workdir={tmp_path / 'w'}")
-    paper += (f"--config.data.cache={cache}", "--config.data.phantom.cases=20")
+    paper += (f"--config.data.cache={cache}", "--config.data.phantom.cases=16")
     ended = run_main([*paper, "--dry_run"])
     assert ended.returncode == 0, ended.stderr
     counts = dict(re.findall(r"^(\w+): (\d+) runs", ended.stdout, re.M))

@@ -116,6 +116,7 @@ multihost.on_primary(fail)
 """
 
 
+@pytest.mark.slow  # starts three processes
 def test_two_processes_train_as_one_does_and_one_resumes(tmp_path: Path) -> None:
     processes = [
         subprocess.Popen(

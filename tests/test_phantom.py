@@ -181,6 +181,7 @@ def test_most_cases_have_two_views_with_different_textures() -> None:
     assert abs(np.mean(correlations)) < 0.25
 
 
+@pytest.mark.slow
 def test_a_spiculation_feature_separates_the_classes_partly_at_the_default_difficulty(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

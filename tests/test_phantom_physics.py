@@ -191,6 +191,7 @@ def test_diameters_are_log_normal_within_5_to_30_mm(home: Path) -> None:
         assert 0.7 * stated[cells[2]] - 0.3 < longest < stated[cells[2]] + 0.3
 
 
+@pytest.mark.slow
 def test_background_correction_removes_the_differences_in_mean_gray_of_phantoms(
     tmp_path: Path,
 ) -> None:

@@ -60,6 +60,7 @@ def test_textures_have_the_spectrum_of_their_class() -> None:
     assert ratio[:16].max() < ratio[16:].min() / 10
 
 
+@pytest.mark.slow
 def test_number_of_rays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Count peaks on a circle outside the body, on a zero background."""
     monkeypatch.setattr(shapes, "make_background", lambda key, count, size: 0.0)
@@ -137,6 +138,7 @@ def test_exported_convolutions_match_plain_alexnet(network_config: network.Netwo
     assert not np.allclose(random["C1"]["kernel"], params["C1"]["kernel"])
 
 
+@pytest.mark.slow
 def test_fully_connected_head_with_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
     assert network.HIDDEN == 4096
     monkeypatch.setattr(network, "HIDDEN", 256)

@@ -86,7 +86,7 @@ def find_planted_names(text: bytes) -> list[str]:
     return [name for name in PLANTED if name.encode() in readable]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_planted_names_are_in_no_output(home: Path, tmp_path: Path, workers: int) -> None:
     assert len(tags()) > 1500
     out = tmp_path / "out"

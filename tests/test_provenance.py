@@ -23,7 +23,8 @@ from mtl_jax.training import malloc, software
 from mtl_jax.types import InputError
 
 pytestmark = pytest.mark.usefixtures("small_alexnet")
-JOBS = ("mttl", "paper", "transfer")
+PAPER = pytest.param("paper", marks=pytest.mark.slow)  # has the longest study
+JOBS = ("mttl", "transfer", PAPER)
 OTHER_WEIGHTS = "sttl+weights=analytic"  # an approach of the study transfer
 
 
@@ -92,9 +93,17 @@ class Studies:
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory: pytest.TempPathFactory) -> Studies:
     studies = Studies(tmp_path_factory.mktemp("provenance"))
-    for name in JOBS:
+    for name in ("mttl", "transfer"):
         run_study(studies.make_config(name), studies.folder / name)
     return studies
+
+
+@pytest.fixture
+def name(studies: Studies, request: pytest.FixtureRequest) -> str:
+    """Return the name of a finished study."""
+    if not (studies.folder / request.param).exists():
+        run_study(studies.make_config(request.param), studies.folder / request.param)
+    return request.param
 
 
 def set_newer_version(monkeypatch: pytest.MonkeyPatch, package: str = "jax") -> None:
@@ -128,7 +137,7 @@ def file_states(folder: Path) -> dict[Path, tuple[int, int]]:
     return {p: (p.stat().st_size, p.stat().st_mtime_ns) for p in files}
 
 
-@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("name", JOBS, indirect=True)
 def test_replaced_weights_are_rejected(
     studies: Studies,
     name: str,
@@ -151,7 +160,12 @@ def test_replaced_weights_are_rejected(
 
 @pytest.mark.parametrize(
     ("name", "package"),
-    [*(("mttl", package) for package in software.PACKAGES), ("paper", "jax"), ("transfer", "jax")],
+    [
+        *(("mttl", package) for package in software.PACKAGES),
+        ("transfer", "jax"),
+        pytest.param("paper", "jax", marks=pytest.mark.slow),
+    ],
+    indirect=["name"],
 )
 def test_another_version_is_rejected(
     studies: Studies,
@@ -166,7 +180,7 @@ def test_another_version_is_rejected(
     assert f"versions.{package} is '{installed}', not '9.9'" in line and "--accept_versions" in line
 
 
-@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("name", JOBS, indirect=True)
 def test_another_precision_is_rejected(
     studies: Studies,
     name: str,
@@ -195,7 +209,7 @@ def with_half_precision(c: config.ConfigDict) -> config.ConfigDict:
     return c
 
 
-@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("name", JOBS, indirect=True)
 def test_replaced_data_are_rejected(
     studies: Studies,
     name: str,

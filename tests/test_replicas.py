@@ -143,7 +143,7 @@ def train_folds(
     return train(fold_runs, cache, replicas, source=source, **options), fold_runs
 
 
-@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("cached", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_each_fold_gives_the_result_that_it_gives_alone(tmp_path: Path, cached: bool) -> None:
     """Train folds with one and with two steps per epoch, from activations and from pixels."""
     cache = tmp_path if cached else None
@@ -159,6 +159,7 @@ def test_each_fold_gives_the_result_that_it_gives_alone(tmp_path: Path, cached: 
             assert record == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow  # the next but one is the quick one
 def test_a_replica_is_bit_identical_whatever_folds_the_others_are(tmp_path: Path) -> None:
     """A resumed study trains only the missing folds together."""
     whole, _ = train_folds(tmp_path / "whole", tmp_path, (0, 1, 2), Replicas(1, 3, True))

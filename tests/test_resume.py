@@ -48,6 +48,7 @@ def run_here(workdir: Path, cache: Path) -> str:
     return ended.stdout
 
 
+@pytest.mark.slow  # test_study_api.py and test_training.py have quick ones
 def test_study_stopped_during_two_runs_resumes_bit_identically(tmp_path: Path, cache: Path) -> None:
     output = run_here(tmp_path / "uninterrupted", cache)
     assert "splits: 0 of 2 runs already finished" in output and "depth: 2 of 2 runs" in output

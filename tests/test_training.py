@@ -298,6 +298,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow  # compiles for two numbers of devices
 def test_run_resumed_on_fewer_devices_equals_a_run_on_one_device(tmp_path: Path) -> None:
     process = subprocess.run(
         [sys.executable, "-c", FOUR_DEVICES, str(tmp_path), str(Path(__file__).parent)],

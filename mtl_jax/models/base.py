@@ -175,6 +175,7 @@ def output_shapes(network: Network) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+@functools.cache
 def try_network(network: Network, channels: int) -> None:
     """Apply all layers to one ROI of 1 or 3 channels without computing; raise what they raise."""
     params = {path: _like(shape) for path, shape in param_shapes(network).items()}

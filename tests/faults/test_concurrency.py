@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from kit.spoiling import films
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +45,7 @@ def wait_for_images(cache: Path, count: int) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow  # starts three jobs
 def test_three_jobs_that_share_a_cache_read_each_image_once(tmp_path: Path) -> None:
     table, cache = films(tmp_path / "films", 6), tmp_path / "cache"
     cache.mkdir()

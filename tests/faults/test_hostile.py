@@ -85,6 +85,7 @@ def tiff_bomb(path: Path, unpacked: int) -> None:
     path.write_bytes(content + data)
 
 
+@pytest.mark.slow
 def test_bombs_cost_little_memory(tmp_path: Path) -> None:
     (tmp_path / "wide.png").write_bytes(png_bomb(100_000, 100_000, 1 << 20))
     (tmp_path / "deep.png").write_bytes(png_bomb(64, 64, 1 << 30))

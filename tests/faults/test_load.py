@@ -28,7 +28,7 @@ def measure(what: str, size: int, folder: Path) -> dict[str, float]:
 @pytest.mark.parametrize(
     ("what", "size"),
     [
-        ("manifest", 1_000),
+        pytest.param("manifest", 1_000, marks=pytest.mark.slow),
         pytest.param("manifest", 100_000, marks=pytest.mark.slow),
         pytest.param("rois", 10_000, marks=pytest.mark.slow),
         pytest.param("runs", 100, marks=pytest.mark.slow),
