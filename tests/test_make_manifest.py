@@ -582,6 +582,43 @@ def test_options_of_boxes_do_not_apply_to_other_locations(
     assert f"{option.partition('=')[0]} is for the columns of --box" in capsys.readouterr().err
 
 
+def test_centres_may_have_decimal_commas(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    films(tmp_path, ["1.pgm", "2.pgm", "3.pgm"])
+    centres = ("60,5; 50,25", "70;40", "61,125;51")
+    rows = [[*row(n + 1), text] for n, text in enumerate(centres)]
+    options = [*OPTIONS, "--map=centre=c", "--pixel-unit=mm", "--no-contact-sheet"]
+    write_table(tmp_path / "t.csv", [(*COLUMNS, "c"), *rows], "\t", "utf-8")
+    assert run(tmp_path / "t.csv", *options) == 0
+    written = [line["centre"] for line in read_manifest(tmp_path / "manifest.csv")]
+    assert written == ["60.5;50.25", "70;40", "61.125;51"]
+    rows[1][-1] = "70.5;40"
+    write_table(tmp_path / "t.csv", [(*COLUMNS, "c"), *rows], "\t", "utf-8")
+    assert run(tmp_path / "t.csv", *options, "--overwrite") == 2
+    assert "decimal commas (line 2) and decimal points (line 3)" in capsys.readouterr().err
+
+
+def test_masks_are_named_as_images_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    films(tmp_path / "films", ["1.pgm", "2.pgm"])
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[50:80, 40:60] = 255
+    (tmp_path / "films" / "masks").mkdir()
+    for name in ("m1.png", "m2.png"):
+        Image.fromarray(mask).save(tmp_path / "films" / "masks" / name)
+    rows = [[*row(1), "D:\\PACS\\masks\\M1.PNG"], [*row(2), "masks/m2.png"]]
+    write_table(tmp_path / "t.csv", [(*COLUMNS, "Mask"), *rows], ",", "utf-8")
+    options = [*OPTIONS, "--map=mask_path=Mask", "--pixel-unit=mm", "--no-contact-sheet"]
+    assert run(tmp_path / "t.csv", "--images", tmp_path / "films", *options) == 0
+    written = [line["mask_path"] for line in read_manifest(tmp_path / "films" / "manifest.csv")]
+    assert written == ["masks/m1.png", "masks/m2.png"]
+    rows[1][-1] = "masks\\m3.png"
+    write_table(tmp_path / "t.csv", [(*COLUMNS, "Mask"), *rows], ",", "utf-8")
+    assert run(tmp_path / "t.csv", "--images", tmp_path / "films", *options, "--overwrite") == 2
+    error = capsys.readouterr().err
+    assert "line 3" in error and "no such image" in error and "m3.png" in error
+
+
 def test_a_header_below_a_title_and_another_origin_are_errors(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ from mtl_jax.data.from_table.numbers import decide_decimal, parse_number, split_
 from mtl_jax.data.from_table.read_table import Table, TableRow
 from mtl_jax.data.from_table.words import LEFT_OUT, VALUES, Translation, split_view
 from mtl_jax.data.image_names import ImageMatcher
+from mtl_jax.data.sources import location
 from mtl_jax.data.sources.manifest_rows import KNOWN
 from mtl_jax.data.table_errors import TableErrors
 from mtl_jax.imaging import dicom
@@ -23,6 +24,7 @@ from mtl_jax.imaging.image_size import read_size
 from mtl_jax.types import InputError
 
 IDS = ("patient_id", "lesion_id")
+NUMBERS_IN_CELL = ("centre", "circle")  # row;column and row;column;radius
 PIXEL_UM = (1.0, 1000.0)  # no film or detector has smaller or larger pixels
 # What spreadsheets write for a number too long for its cell, and for a formula that failed.
 SHORTENED = re.compile(r"\d(?:[.,]\d+)?E\+\d+", re.IGNORECASE)
@@ -34,7 +36,7 @@ class ManifestRows(NamedTuple):
 
     rows: list[tuple[str, dict[str, str]]]
     notes: list[str]
-    outside: bool  # some images are not in the folder of the manifest or below
+    outside: bool  # some images or masks are not in the folder of the manifest or below
 
 
 @dataclass
@@ -80,6 +82,12 @@ def make_rows(
         with draft.collect():
             draft.image = matcher.find(maker.cell(draft, "image_path"))
             draft.cells["image_path"] = _relative_path(draft.image, folder)
+        with draft.collect():
+            mask = draft.cells.get("mask_path")
+            if mask and not (folder / mask).is_file():
+                draft.cells["mask_path"] = _relative_path(matcher.find(mask), folder)
+    for name in NUMBERS_IN_CELL:
+        maker.read_centres(drafts, name)
     maker.read_pixel_sizes(drafts)
     for draft in drafts:
         maker.fill_from_header(draft)
@@ -95,8 +103,9 @@ def make_rows(
     notes = [*table.notes, *maker.notes(), *matcher.notes()]
     real_folder = os.path.realpath(folder)
     outside = any(
-        not Path(os.path.realpath(folder / cells["image_path"])).is_relative_to(real_folder)
+        not Path(os.path.realpath(folder / cells[name])).is_relative_to(real_folder)
         for _, cells in rows
+        for name in ("image_path", "mask_path")
     )
     return ManifestRows(rows, notes, outside)
 
@@ -200,6 +209,30 @@ class _RowMaker:
         for name in IDS:
             if name in draft.cells and not draft.cells[name]:
                 draft.faults.append(f"{name} is empty")
+
+    def read_centres(self, drafts: Sequence[Draft], name: str) -> None:
+        """Write the numbers of centres or circles, such as '12,5;30', with decimal points."""
+        column = self._columns.get(name, "")
+        parts = {
+            draft.source.line: draft.cells.get(name, "").replace(" ", "").split(";")
+            for draft in drafts
+        }
+        count = location.FORMS[name].count(";") + 1
+        with_commas = {
+            line: texts
+            for line, texts in parts.items()
+            if len(texts) == count and "," in "".join(texts)
+        }
+        if not with_commas:
+            return
+        mark = self._decimal(
+            [(line, text) for line, texts in parts.items() for text in texts], column
+        )
+        for draft in drafts:
+            if texts := with_commas.get(draft.source.line):
+                with draft.collect():
+                    numbers = [self._number(draft, column, text, mark) for text in texts]
+                    draft.cells[name] = ";".join(map(_format, numbers))
 
     def read_pixel_sizes(self, drafts: Sequence[Draft]) -> None:
         """Read the pixel sizes of the table in the unit of --pixel-unit."""
