@@ -48,15 +48,24 @@ def find_config(named: str) -> tuple[str, str]:
         file = str(jobs[path.stem])
         return file, "" if is_name else f"there is no {named} here; using {file} of the package"
     similar = get_close_matches(path.stem.casefold(), jobs, 1)
+    # The user's own config files, which are named by their path.
+    folder = Path("configs") if is_name else path.parent
+    own = {str(file): file.stem for file in sorted(folder.glob("*.py"))}
+    same = [file for file, stem in own.items() if stem == path.stem]
+    own_similar = [file for file, stem in own.items() if get_close_matches(path.stem, [stem], 1)]
     new = old_names.CONFIGS.get(path.stem)
     in_jobs = not is_name and path.parent == Path("configs")
     if new:
         hint = f"it is {new if is_name else path.with_stem(new)} now"
     elif "\\" in named:
         hint = "separate folders by / instead of \\"
+    elif same:
+        hint = f"did you mean {same[0]}?"
     elif similar:
         name = similar[0] if is_name else f"the job {similar[0]}"
         hint = f"did you mean {path.with_stem(similar[0]) if in_jobs else name}?"
+    elif own_similar:
+        hint = f"did you mean {own_similar[0]}?"
     else:
         hint = f"expected a config file, or a job: {', '.join(jobs)}"
     raise InputError(f"--config={named}: no such {'job' if is_name else 'file'}; {hint}")

@@ -147,7 +147,7 @@ class Study:
         """
         from mtl_jax.experiments.predictions import read_predictions
 
-        return read_predictions(self.folder)
+        return read_predictions(self.folder, self.results.get("predictions_sha256"))
 
     @property
     def report_path(self) -> Path:

@@ -149,6 +149,8 @@ def test_similar_fields_are_found_in_any_section(field: str, expected: list[str]
         (["--config=configs/stl.py"], "no such file; did you mean configs/sttl.py?"),
         (["--config=mine/mttl.py"], "no such file; did you mean the job mttl?"),
         (["--config=MTTL"], "--config=MTTL: no such job; did you mean mttl?"),
+        (["--config=mine"], "--config=mine: no such job; did you mean configs/mine.py?"),
+        (["--config=configs/min.py"], "no such file; did you mean configs/mine.py?"),
         (["--config=configs\\mttl.py"], "separate folders by / instead of \\"),
         (["mttl:demo"], "unknown argument 'mttl:demo'; did you mean --config=mttl:demo?"),
         (["config.folds=3"], "unknown argument 'config.folds=3'; did you mean --config.folds=3?"),
@@ -158,9 +160,13 @@ def test_similar_fields_are_found_in_any_section(field: str, expected: list[str]
 def test_misspelt_options_and_jobs(
     arguments: list[str],
     message: str,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "mine.py").touch()
+    monkeypatch.chdir(tmp_path)
     values = flags.FlagValues()
     job.define_flags(values)
     monkeypatch.setattr(sys, "argv", ["mtl-jax run", "--workdir=w", *arguments])
@@ -168,6 +174,20 @@ def test_misspelt_options_and_jobs(
         job.parse_flags(sys.argv, values)
     (line,) = capsys.readouterr().err.splitlines()
     assert ended.value.code == 2 and message in line
+
+
+def test_a_config_file_may_import_modules_of_the_current_folder(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "helper.py").write_text("VALUE = 3")
+    (tmp_path / "configs" / "mine.py").write_text(
+        "from configs import helper\ndef get_config():\n  return helper.VALUE"
+    )
+    # -P: the current folder is not in the module path, as for an installed script.
+    command = [sys.executable, "-P", "-m", "mtl_jax", "run", "--workdir=w"]
+    process = subprocess.run(
+        [*command, "--config=configs/mine.py"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert process.returncode == 2 and "get_config returns int, no config" in process.stderr
 
 
 @pytest.mark.parametrize(

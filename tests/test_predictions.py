@@ -67,6 +67,15 @@ def test_a_missing_or_damaged_table_is_one_line(tmp_path: Path) -> None:
             read_predictions(tmp_path)
 
 
+def test_a_shortened_table_is_rejected_by_its_checksum(tmp_path: Path) -> None:
+    sha256 = write_predictions(tmp_path, STAGES, TABLES)
+    assert len(read_predictions(tmp_path, sha256)) == 5
+    lines = (tmp_path / FILE).read_text().splitlines(keepends=True)
+    (tmp_path / FILE).write_text("".join(lines[:-1]))  # ends with a whole row
+    with pytest.raises(InputError, match="predictions.csv: does not match the checksum"):
+        read_predictions(tmp_path, sha256)
+
+
 def test_a_failed_write_keeps_the_table_before(tmp_path: Path) -> None:
     write_predictions(tmp_path, STAGES, TABLES)
     before = (tmp_path / FILE).read_bytes()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,6 +115,48 @@ def test_a_finished_study_is_opened_and_not_trained_again(
     opened = mtl_jax.open_study(study.folder)
     assert opened == again == study
     assert opened.predictions.equals(study.predictions)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "cure"),
+    [
+        ("results.json", "null", "run the job again"),
+        ("results.json", "{}", "run the job again"),
+        ("config.json", "{", "delete this file"),
+        ("folds.json", "[]", "delete this file"),
+        ("environment.json", "", "delete this file"),
+        ("timing.json", "{", "delete this file"),
+        ("history.jsonl", '{"epoch"', "delete {run} and"),
+        ("history.jsonl", None, "delete {run} and"),
+        ("scores.csv", None, "delete {run} and"),
+    ],
+)
+def test_the_stated_cure_of_a_damaged_file_works(
+    study: mtl_jax.Study,
+    interrupted: Path,
+    tmp_path: Path,
+    name: str,
+    text: str | None,
+    cure: str,
+) -> None:
+    folder = tmp_path / "w"
+    shutil.copytree(study.folder, folder)
+    run = sorted((folder / "runs").iterdir())[0]
+    path = folder / name if (folder / name).exists() else run / name
+    if text is None:
+        path.unlink()
+    else:
+        path.write_text(text)
+    with pytest.raises(InputError) as raised:
+        mtl_jax.open_study(folder)
+    message = str(raised.value)
+    assert str(path) in message and cure.format(run=run) in message and "\n" not in message
+    if "delete this file" in cure:
+        path.unlink()
+    elif path.parent == run:
+        shutil.rmtree(run)
+    again = mtl_jax.run_study(tiny_config(interrupted / "cache"), folder)
+    assert again.results == study.results
 
 
 def test_the_documented_lines_run(

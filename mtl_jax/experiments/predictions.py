@@ -34,13 +34,14 @@ COLUMNS = {
 
 def write_predictions(
     folder: Path, stages: Mapping[str, Sequence[Run]], tables: Mapping[str, Scores]
-) -> None:
+) -> str:
     """Write predictions.csv into the work folder `folder`, atomically and one run at a time.
 
     It has one row for each stage, run of the stage and scored ROI: a run that two stages share
-    is in both. `tables` are the scores by run id.
+    is in both. `tables` are the scores by run id. Returns the SHA-256 of the file.
     """
     atomic.write_chunks(folder / FILE, (text.encode() for text in _chunks(stages, tables)))
+    return atomic.file_sha256(folder / FILE)
 
 
 def _chunks(stages: Mapping[str, Sequence[Run]], tables: Mapping[str, Scores]) -> Iterator[str]:
@@ -61,11 +62,19 @@ def _rows(stage: str, run: Run, scores: Scores) -> Iterator[list[object]]:
         yield [*settings, *ids, label, f"{score:.9g}"]
 
 
-def read_predictions(folder: Path) -> pd.DataFrame:
-    """Read predictions.csv of a work folder; InputError if it is missing or damaged."""
+def read_predictions(folder: Path, sha256: str | None = None) -> pd.DataFrame:
+    """Read predictions.csv of a work folder; InputError if it is missing or damaged.
+
+    `sha256` is the checksum of results.json; results of versions before 0.3 have none.
+    """
     path = folder / FILE
     missing = {name: [""] if kind == "Int64" else [] for name, kind in COLUMNS.items()}
     try:
+        if sha256 and atomic.file_sha256(path) != sha256:
+            raise InputError(
+                f"{path}: does not match the checksum in results.json; run the job again to write"
+                " it (finished runs are not repeated)"
+            )
         table = pd.read_csv(path, dtype=COLUMNS, na_values=missing, keep_default_na=False)
         return table[list(COLUMNS)]
     except FileNotFoundError as error:
@@ -73,4 +82,5 @@ def read_predictions(folder: Path) -> pd.DataFrame:
             f"{path}: no such file; run the job again to write it (finished runs are not repeated)"
         ) from error
     except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: damaged ({error}); run the job again to write it") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: damaged ({reason}); run the job again to write it") from error

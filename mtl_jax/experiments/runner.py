@@ -106,7 +106,7 @@ def _evaluate(
         },
         "provenance": summarize_provenance(records.values()),
     }
-    write_predictions(folder, finished, tables)
+    results["predictions_sha256"] = write_predictions(folder, finished, tables)
     workdir.write_json(folder / "results.json", results)
     if c.analysis.enabled and last_runs:
         run_analyses(

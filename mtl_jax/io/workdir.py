@@ -154,5 +154,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (ValueError, OSError) as error:
         value = error
     if not isinstance(value, dict):
-        raise InputError(f"{path}: damaged; name another --workdir or delete this one")
+        raise InputError(
+            f"{path}: damaged; delete this file and run the job again (finished runs are kept)"
+        )
     return value

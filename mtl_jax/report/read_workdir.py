@@ -11,7 +11,7 @@ import pandas as pd
 
 from mtl_jax.config import default
 from mtl_jax.config_diff import fill_missing
-from mtl_jax.io import workdir
+from mtl_jax.io import atomic, workdir
 from mtl_jax.io.read_csv import read_csv
 from mtl_jax.report import analysis_results
 from mtl_jax.report.analysis_results import Findings
@@ -134,6 +134,10 @@ def read(folder: Path) -> WorkFolder:
     workdir.reject_old(folder, config)
     # Settings that were added to the package later have their defaults.
     config = fill_missing(config, json.loads(json.dumps(default().to_dict())))
+    if not results:
+        raise InputError(
+            f"{folder / 'results.json'}: damaged (empty); {_cure(Path('results.json'))}"
+        )
     is_old = "networks" not in results or any("estimator" not in row for row in results["auc"])
     if is_old or any("caption" not in stage for stage in results["stages"]):
         raise InputError(
@@ -156,7 +160,7 @@ def read(folder: Path) -> WorkFolder:
         # Figures show the first initialization, a choice made before training.
         _scores(
             [
-                (run["approach"], run_folders[run["id"]])
+                (run["approach"], run_folders[run["id"]], run.get("scores_sha256"))
                 for run in runs
                 if not run.get("initialization")
             ]
@@ -182,17 +186,21 @@ def held_out_runs(results: dict[str, Any]) -> list[dict[str, Any]]:
     return []
 
 
-def _scores(runs: list[tuple[str, Path]]) -> dict[str, ScoreTable]:
+def _scores(runs: list[tuple[str, Path, str | None]]) -> dict[str, ScoreTable]:
+    """Return the scores by approach; `runs` are their approach, folder and checksum of scores."""
     tables: dict[str, list[pd.DataFrame]] = {}
     try:
-        for approach, run_folder in runs:
-            table = _table(run_folder / "scores.csv")[list(ScoreTable._fields)]
+        for approach, run_folder, sha256 in runs:
+            path = run_folder / "scores.csv"
+            table = _table(path)[list(ScoreTable._fields)]
+            if sha256 and atomic.file_sha256(path) != sha256:
+                raise InputError(
+                    f"{path}: does not match the checksum in results.json; {_cure(path)}"
+                )
             tables.setdefault(approach, []).append(table)
         return {approach: _columns(pd.concat(parts)) for approach, parts in tables.items()}
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{runs[0][1].parent}: a scores.csv is damaged ({error}); run the job again"
-        ) from error
+        raise InputError(f"{path}: damaged ({error}); {_cure(path)}") from error
 
 
 def _columns(table: pd.DataFrame) -> ScoreTable:
@@ -208,7 +216,7 @@ def _history(path: Path) -> list[dict[str, float]]:
     try:
         return [json.loads(line) for line in _text(path).split("\n") if line]
     except ValueError as error:
-        raise InputError(f"{path}: damaged ({error}); run the job again") from error
+        raise InputError(f"{path}: damaged ({error}); {_cure(path)}") from error
 
 
 def _seconds(path: Path) -> float | None:
@@ -217,9 +225,12 @@ def _seconds(path: Path) -> float | None:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(_text(path))
+        value = json.loads(_text(path))
     except ValueError as error:
-        raise InputError(f"{path}: damaged ({error}); run the job again") from error
+        raise InputError(f"{path}: damaged ({error}); {_cure(path)}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: damaged (expected an object, {{...}}); {_cure(path)}")
+    return value
 
 
 def _text(path: Path) -> str:
@@ -237,8 +248,15 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); finish the job first"
-        ) from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {_cure(path)}") from error
     except (UnicodeDecodeError, InputError) as error:
-        raise InputError(f"{path}: damaged ({error}); run the job again") from error
+        raise InputError(f"{path}: damaged ({error}); {_cure(path)}") from error
+
+
+def _cure(path: Path) -> str:
+    """Return what makes a file of a finished job whole again."""
+    if path.name == "results.json":
+        return "run the job again (finished runs are not repeated)"
+    if path.name in ("history.jsonl", "scores.csv"):  # of one run
+        return f"delete {path.parent} and run the job again, which trains this run again"
+    return "delete this file, if it is there, and run the job again (finished runs are kept)"
