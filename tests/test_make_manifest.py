@@ -193,12 +193,12 @@ def test_more_than_fifty_errors_are_in_a_file(
 ) -> None:
     films(tmp_path, ["1.pgm"])
     table = tmp_path / "t.csv"
-    write_table(table, [COLUMNS, *(row(n, File="no.pgm") for n in range(70))], ",", "utf-8")
+    write_table(table, [COLUMNS, *(row(n, File=f"no{n}.pgm") for n in range(70))], ",", "utf-8")
     assert run(table, *OPTIONS, *BOX) == 2
     error = capsys.readouterr().err
     assert f"all 70 errors are in {tmp_path / 't.errors.txt'}" in error
     listed = (tmp_path / "t.errors.txt").read_text().splitlines()
-    assert len(listed) == 70 and listed[69].startswith("line 71: image 'no.pgm'")
+    assert len(listed) == 70 and listed[69].startswith("line 71: image 'no69.pgm'")
 
 
 @pytest.mark.parametrize("name", ["0", "1", "positive", "BI-RADS 5", "normal", "suspicious",
@@ -616,7 +616,7 @@ def test_masks_are_named_as_images_are(tmp_path: Path, capsys: pytest.CaptureFix
     write_table(tmp_path / "t.csv", [(*COLUMNS, "Mask"), *rows], ",", "utf-8")
     assert run(tmp_path / "t.csv", "--images", tmp_path / "films", *options, "--overwrite") == 2
     error = capsys.readouterr().err
-    assert "line 3" in error and "no such image" in error and "m3.png" in error
+    assert "line 3" in error and "no such mask" in error and "m3.png" in error
 
 
 def test_a_header_below_a_title_and_another_origin_are_errors(
@@ -695,3 +695,149 @@ def test_real_films_of_a_hospital_like_table(shared: Path, tmp_path: Path) -> No
     written = read_manifest(tmp_path / "manifest.csv")
     assert len(written) == 12
     assert {line["lesion_id"]: line["box"] for line in written}.items() <= expected.items()
+
+
+@pytest.mark.parametrize("box", ["X,Y,W,H", "bbox"])
+def test_boxes_in_mm_without_a_unit_are_questioned(
+    box: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    films(tmp_path, [f"{n}.pgm" for n in range(3)])
+    table = tmp_path / "t.csv"
+    rows = [row(n, X=f"{8 + n}.5", Y="10.2", W="4", H="6.1") for n in range(3)]
+    rows = [[*cells, ";".join(cells[5:9])] for cells in rows]
+    write_table(table, [(*COLUMNS, "bbox"), *rows], ",", "utf-8")
+    options = [*OPTIONS, f"--box={box}", "--box-form=xywh", "--pixel-unit=mm"]
+    options += ["--no-contact-sheet", "--overwrite"]
+    assert run(table, *options) == 2
+    error = capsys.readouterr().err
+    assert "the boxes may be in mm" in error and "give --unit mm or --unit px" in error
+    assert error.startswith(f"{table}: 1 error;")
+    assert run(table, *options, "--unit=px") == 0
+    assert read_manifest(tmp_path / "manifest.csv")[0]["box"] == "10.2;8.5;16.3;12.5"
+    assert run(table, *options, "--unit=mm") == 0
+    assert read_manifest(tmp_path / "manifest.csv")[0]["box"] == "51;42.5;81.5;62.5"
+
+
+def test_boxes_that_must_be_pixels_need_no_unit(tmp_path: Path) -> None:
+    films(tmp_path, ["1.pgm", "2.pgm"])
+    table = tmp_path / "t.csv"
+    options = [*OPTIONS, "--box=X,Y,W,H", "--pixel-unit=mm", "--no-contact-sheet", "--overwrite"]
+    whole, beyond = row(1), row(2, X="50.5", Y="60.5", W="20.5", H="30.5")  # 50.5 mm: beyond 32 mm
+    for rows in ([whole, row(2)], [whole, beyond], [beyond]):
+        write_table(table, [COLUMNS, *rows], ",", "utf-8")
+        assert run(table, *options) == 0
+
+
+@pytest.mark.parametrize("blank", [["", "", ""], [" ", "", ""]])
+def test_blank_rows_above_the_header_are_skipped(blank: list[str], tmp_path: Path) -> None:
+    films(tmp_path, ["1.pgm"])
+    csv_table, book = tmp_path / "t.csv", tmp_path / "t.xlsx"
+    write_table(csv_table, [blank, COLUMNS, row(1)], ";", "utf-8")
+    workbook(book, [blank, COLUMNS, row(1)])
+    for table in (csv_table, book):
+        assert run(table, *OPTIONS, *BOX, "--no-contact-sheet", "--overwrite") == 0
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_columns_are_listed_one_by_one_if_none_is_known(
+    delimiter: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "t.csv"
+    write_table(table, [("MRN", "L\u00e4sion", "Datei", "Befund"), "1234"], delimiter, "cp1252")
+    assert run(table, "--map=patient_id=Patient") == 2
+    assert "its columns are 'MRN', 'L\u00e4sion', 'Datei', 'Befund'" in capsys.readouterr().err
+
+
+def test_several_folders_of_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    films(tmp_path / "films", ["1.pgm", "2.pgm"])
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[50:80, 40:60] = 255
+    masks = tmp_path / "outlines"
+    (masks / "new").mkdir(parents=True)
+    for name in ("m1.png", "m2.png"):
+        Image.fromarray(mask).save(masks / "new" / name)
+    rows = [[*row(n), f"masks/m{n}.png"] for n in (1, 2)]
+    table = tmp_path / "t.csv"
+    write_table(table, [(*COLUMNS, "Mask"), *rows], ",", "utf-8")
+    options = [*OPTIONS, "--map=mask_path=Mask", "--pixel-unit=mm", "--no-contact-sheet"]
+    first = ["--images", tmp_path / "films"]
+    assert run(table, *first, *options) == 2
+    error = capsys.readouterr().err
+    assert f"add its folder, as in --images {tmp_path / 'films'} --images FOLDER" in error
+    assert "mask 'masks/m1.png': no such mask in" in error
+    assert run(table, *first, "--images", masks, *options) == 2
+    error = capsys.readouterr().err
+    assert "mask 'masks/m1.png': the only mask of that name is new/m1.png" in error
+    stated = f"--images {tmp_path / 'films'} --images {masks} --images {masks / 'new'}"
+    assert stated in error
+    both = [*stated.split(), "--out", tmp_path]
+    assert run(table, *both, *options) == 0
+    written = [line["mask_path"] for line in read_manifest(tmp_path / "manifest.csv")]
+    assert written == ["outlines/new/m1.png", "outlines/new/m2.png"]
+    file = tmp_path / "map.toml"
+    file.write_text(f"images = ['{tmp_path / 'films'}', '{masks / 'new'}']\n", encoding="utf-8")
+    assert run(table, "--mapping", file, *options) == 0
+    assert (tmp_path / "films" / "manifest.csv").exists()  # by default in the first folder
+    file.write_text("images = [1]\n", encoding="utf-8")
+    assert run(table, "--mapping", file, *options) == 2
+    assert "images = [1] is invalid" in capsys.readouterr().err
+
+
+def test_a_table_in_an_older_encoding_is_one_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "t.csv"
+    write_table(table, [COLUMNS, row(1, MRN="M\u00fcller")], ",", "cp850")
+    assert run(table, *OPTIONS, *BOX) == 2
+    error = capsys.readouterr().err
+    assert "not a CSV in UTF-8 or Windows-1252 (cp1252)" in error
+    assert "byte 0x81" in error and "line 2" in error and "save it as UTF-8" in error
+
+
+def test_equal_faults_of_rows_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    films(tmp_path, [f"{n}.pgm" for n in range(24)])
+    table = tmp_path / "t.csv"
+    rows = [row(n, Spacing="0,2") for n in range(24)]
+    rows[3][0] = ""
+    write_table(table, [COLUMNS, *rows], ";", "utf-8")
+    assert run(table, *OPTIONS, "--box=X,Y,W,H", "--unit=mm") == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"{table}: 2 errors;")
+    assert "24 rows (lines 2-25): pixel size 0,2 um cannot be" in error
+    assert "line 5: patient_id is empty\n" in error
+    assert "needs the pixel size" not in error
+    write_table(table, [COLUMNS, *(row(n, Spacing="") for n in (1, 3, 5))], ";", "utf-8")
+    assert run(table, *OPTIONS, *BOX) == 2
+    expected = "3 rows (lines 2-4): a box in mm needs the pixel size: column 'Spacing' is empty"
+    assert expected in capsys.readouterr().err
+    without = [option for option in OPTIONS if "pixel_um" not in option]
+    assert run(table, *without, *BOX) == 2
+    assert "needs the pixel size: --map pixel_um=COLUMN" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("out", ["new", "new/deeper", "kept"])
+def test_a_failed_command_leaves_no_folder(out: str, tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    (tmp_path / "kept").mkdir()
+    write_table(table, [COLUMNS, row(1)], ",", "utf-8")
+    assert run(table, *OPTIONS, *BOX, "--out", tmp_path / out) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "t.csv"]
+
+
+@pytest.mark.parametrize("cell", ["60, 50", "60 50", "(60; 50)", "60;50;4", "60", "60,5", "a;b"])
+def test_a_centre_in_another_form_names_the_form(
+    cell: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    films(tmp_path, ["1.pgm"])
+    write_table(tmp_path / "t.csv", [(*COLUMNS, "c"), [*row(1), cell]], "\t", "utf-8")
+    assert run(tmp_path / "t.csv", *OPTIONS, "--map=centre=c", "--pixel-unit=mm") == 2
+    error = capsys.readouterr().err
+    assert f"centre {cell!r} is invalid: expected row;column" in error
+    assert run(tmp_path / "t.csv", *OPTIONS, "--map=circle=c", "--pixel-unit=mm") == (
+        0 if cell == "60;50;4" else 2
+    )
+    if cell != "60;50;4":
+        error = capsys.readouterr().err
+        assert f"circle {cell!r} is invalid: expected row;column;radius" in error

@@ -32,7 +32,7 @@ def expected(text: str) -> tuple[list[str], list[tuple[int, list[str]]], list]:
 
 def as_read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]], list]:
     uneven: list = []
-    table = read_csv(path, known=("no such column",), uneven=uneven)
+    table = read_csv(path, delimiter=",", uneven=uneven)
     rows = list(zip(table.index.tolist(), table.to_numpy().tolist(), strict=True))
     return table.columns.tolist(), rows, uneven
 
@@ -104,6 +104,20 @@ def test_an_invalid_table_is_named_in_one_line(tmp_path: Path, data: bytes, reas
     with pytest.raises(InputError, match=f"t.csv:? ?.*{reason}") as error:
         read_csv(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("blank", [";;;;", '"";""', " ;\t;", "\r"])
+def test_a_line_of_delimiters_is_no_header(tmp_path: Path, blank: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f"{blank}\n\nid;a,b\n1;2\n")
+    table = read_csv(path, known=("id",))
+    assert table.columns.tolist() == ["id", "a,b"] and table.index.tolist() == [4]
+
+
+def test_without_a_known_column_the_most_frequent_delimiter_separates(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text('"a,b,c";d\n1;2\n')
+    assert read_csv(path, known=("no such column",)).columns.tolist() == ["a,b,c", "d"]
 
 
 def test_another_encoding_where_the_caller_allows_it(tmp_path: Path) -> None:

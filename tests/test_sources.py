@@ -355,7 +355,10 @@ def test_cells_of_a_row_are_in_its_lesion_view(tmp_path: Path) -> None:
         ({"centre": "1;2"}, "line 2: fill exactly one of"),
         ({"box": "1;2;3"}, "line 2: box '1;2;3' is invalid: expected top;left;bottom;right"),
         ({"box": "30;20;10;60"}, "is invalid: expected top;left;bottom;right, bottom below top"),
-        ({"box": "a;2;3;4"}, "line 2: box 'a;2;3;4' is invalid: expected numbers"),
+        (
+            {"box": "a;2;3;4"},
+            "line 2: box 'a;2;3;4' is invalid: expected top;left;bottom;right in n",
+        ),
         ({"box": "", "circle": "1;2;0"}, "line 2: circle '1;2;0' is invalid: expected a radius"),
         ({"box": "", "polygon": "1,2;3,4"}, "line 2: polygon '1,2;3,4' is invalid: expected"),
         ({"box": "", "mask_path": "a.pgm"}, "line 2: mask_path: the mask a.pgm is empty"),

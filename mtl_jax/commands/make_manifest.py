@@ -11,12 +11,13 @@ of all images with the boxes and ROIs. docs/howto/from_a_table.md describes ever
 """
 
 import argparse
+import contextlib
 import re
 import shlex
 import sys
 import tempfile
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +37,7 @@ from mtl_jax.data.from_table.mapping import (
     read_mapping,
 )
 from mtl_jax.data.from_table.numbers import DECIMALS
-from mtl_jax.data.from_table.read_table import read_table
+from mtl_jax.data.from_table.read_table import Table, read_table
 from mtl_jax.data.image_names import ImageMatcher
 from mtl_jax.data.ingest_plan import Plan, plan_collection
 from mtl_jax.data.sources import manifest
@@ -69,14 +70,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--images",
         type=paths.path,
+        action="append",
         metavar="FOLDER",
-        help="folder of the images (default: that of the table)",
+        help="folder of images or masks; may be repeated (default: that of the table)",
     )
     parser.add_argument(
         "--out",
         type=paths.path,
         metavar="FOLDER",
-        help="folder of the manifest and the contact sheet (default: that of the images)",
+        help="folder of the manifest and the contact sheet (default: the first of the images)",
     )
     parser.add_argument("--name", help="name of the collection (default: that of the table)")
     parser.add_argument("--mapping", type=paths.path, metavar="FILE", help="options in a TOML file")
@@ -137,8 +139,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _make_manifest(flags: argparse.Namespace) -> int:
     mapping = _mapping(flags)
-    root = flags.images or flags.table.parent
-    folder = flags.out or (root if root.is_dir() else root.parent)
+    roots = mapping.images or (flags.table.parent,)
+    folder = flags.out or (roots[0] if roots[0].is_dir() else roots[0].parent)
     path = folder / MANIFEST
     if path.exists() and not flags.overwrite:
         raise InputError(f"{path} exists: give --overwrite to replace it, or another --out")
@@ -150,10 +152,36 @@ def _make_manifest(flags: argparse.Namespace) -> int:
             " '-' and '.'"
         )
     table = read_table(flags.table, (*mapping.known_columns(), *MAPPED), mapping.sheet)
+    with _new_folder(folder):
+        return _write_manifest(flags, mapping, table, name, ImageMatcher(roots), path)
+
+
+@contextlib.contextmanager
+def _new_folder(folder: Path) -> Iterator[None]:
+    """Make a folder, and remove it again if it is left empty."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
     with atomic.report_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        for one in missing:
+            with contextlib.suppress(OSError):  # it is not empty
+                one.rmdir()
+
+
+def _write_manifest(
+    flags: argparse.Namespace,
+    mapping: TableMapping,
+    table: Table,
+    name: str,
+    matcher: ImageMatcher,
+    path: Path,
+) -> int:
+    """Write the manifest of a table to `path`, or list the faults of the table."""
+    folder = path.parent
     errors = TableErrors(flags.table)
-    made = make_rows(table, mapping, name, ImageMatcher([root]), folder, errors)
+    made = make_rows(table, mapping, name, matcher, folder, errors)
     # The rows are read back and their images are extracted by the rules of an ingest.
     collection = manifest.make_collection(folder, made.rows, errors, made.outside)
     with tempfile.TemporaryDirectory() as scratch:
@@ -161,7 +189,7 @@ def _make_manifest(flags: argparse.Namespace) -> int:
         if collection.views:
             extracted = _extract(collection, Path(scratch), flags, errors)
         if errors:
-            return _report(errors.messages(), flags.table, folder)
+            return _report(errors.grouped(), flags.table, folder)
         if extracted is None:
             raise InputError(f"{flags.table}: no row has the truth malignant or benign")
         plan, outcome = extracted
@@ -188,6 +216,7 @@ def _mapping(flags: argparse.Namespace) -> TableMapping:
     names = ("box_form", "unit", "first_pixel", "pixel_unit", "decimal", "sheet")
     options = {name: getattr(flags, name) for name in (*names, "one_lesion_per_breast")}
     options["box"] = tuple(map(str.strip, flags.box.split(","))) if flags.box else None
+    options["images"] = tuple(flags.images) if flags.images else None
     options["map"] = parse_pairs(flags.map, "--map")
     options["value"] = parse_values(flags.value)
     return read_mapping(flags.mapping, options | {"constant": constants})
@@ -225,7 +254,7 @@ def _report(messages: Sequence[str], table: Path, folder: Path) -> int:
             write_private(listing, "".join(f"{message}\n" for message in messages).encode())
         shown = [*messages[:MAX_PRINTED], f"all {len(messages)} errors are in {listing}"]
     for message in shown:
-        print(f"  {message.removeprefix(f'{table}: ')}", file=sys.stderr)
+        print(f"  {message}", file=sys.stderr)
     return 2
 
 

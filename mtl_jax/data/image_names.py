@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -63,46 +64,55 @@ class ImageMatcher:
         )
         self._counts: Counter[str] = Counter()
 
-    def find(self, text: str) -> Path:
-        """Return the image that `text` names. Raises InputError unless exactly one image fits."""
+    def find(self, text: str, kind: str = "image") -> Path:
+        """Return the image that `text` names, of `kind` image or mask in messages.
+
+        Raises InputError unless exactly one fits.
+        """
         parts = _parts(text)
         if not parts:
-            raise InputError("image_path is empty")
+            raise InputError(f"{kind}_path is empty")
         for how, fold, index in self._indexes:
             for start in range(len(parts)):
                 end = "/".join(parts[start:])
                 candidates = sorted(set(index.get(fold(end), ())))
                 if len(candidates) > 1:
                     raise InputError(
-                        f"image {text!r}: {len(candidates)} images end in {end}: name its folder in"
-                        " the table, or narrow --images"
+                        f"{kind} {text!r}: {len(candidates)} images end in {end}: name its folder"
+                        " in the table, or narrow --images"
                     )
                 if candidates:
-                    self._check_folder(text, parts[:start], end, candidates[0])
+                    self._check_folder(kind, text, parts[:start], end, candidates[0])
                     self._count(how, bool(start))
                     return candidates[0]
         raise InputError(
-            f"image {text!r}: no such image in {', '.join(map(str, self._roots))}: correct it, or"
-            " name the folder of the images with --images"
+            f"{kind} {text!r}: no such {kind} in {', '.join(map(str, self._roots))}: correct it, or"
+            f" add its folder, as in {self._options('FOLDER')}"
         )
 
     def notes(self) -> list[str]:
         """Return sentences on the names that were not exact."""
         return [f"image names {how}: {count}" for how, count in sorted(self._counts.items())]
 
-    def _check_folder(self, text: str, dropped: list[str], end: str, path: Path) -> None:
+    def _options(self, folder: str) -> str:
+        """Return the options that name the folders of the images and one more."""
+        return " ".join(f"--images {shlex.quote(str(one))}" for one in (*self._roots, folder))
+
+    def _check_folder(self, kind: str, text: str, dropped: list[str], end: str, path: Path) -> None:
         """Raise InputError if both the name and the file have a folder that the other lacks.
 
         P1/CC.png in a table may not be read from P2/CC.png, the only file of that name.
         """
-        root = next((one for one in self._roots if path.is_relative_to(one)), path.parent)
+        # A folder may be given beside one above it; the images need no other folder then.
+        roots = [one for one in self._roots if path.is_relative_to(one)]
+        root = max(roots, key=lambda one: len(one.parts), default=path.parent)
         shown = path.relative_to(root)
         folders = [part for part in dropped if not re.fullmatch(r"[A-Za-z]:", part)]
         if folders and len(shown.parts) > len(PurePosixPath(end).parts):
             folder = path.parents[len(PurePosixPath(end).parts) - 1]
             raise InputError(
-                f"image {text!r}: the only image of that name is {shown}, in another folder:"
-                f" correct it, or give --images {folder} if it is that one"
+                f"{kind} {text!r}: the only {kind} of that name is {shown}, in another folder:"
+                f" correct it, or give {self._options(str(folder))} if it is that one"
             )
 
     def _count(self, how: str, shortened: bool) -> None:

@@ -1,6 +1,7 @@
 """Report all errors in the rows of one table in one message."""
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ class TableErrors:
     def __init__(self, table: Path) -> None:
         self._table = table
         self._errors: list[tuple[int, str]] = []
+        self._row = re.compile(rf"{re.escape(str(table))} (line|row) (\d+): (.*)", re.DOTALL)
 
     def __bool__(self) -> bool:
         return bool(self._errors)
@@ -46,6 +48,29 @@ class TableErrors:
         if len(messages) == 1:
             return messages
         return [message.removeprefix(f"{self._table} ") for message in messages]
+
+    def grouped(self) -> list[str]:
+        """Return all errors without the name of the table, each that several rows have once.
+
+        The errors of the table are first, those of several rows next, with the lines of the rows,
+        and the other ones by row.
+        """
+        of_table: list[str] = []
+        lines: dict[tuple[str, str], list[int]] = {}
+        for _, message in self._errors:
+            if match := self._row.fullmatch(message):
+                lines.setdefault((match[1], match[3]), []).append(int(match[2]))
+            else:
+                of_table.append(message.removeprefix(f"{self._table}: "))
+        shared: list[str] = []
+        of_row: dict[tuple[int, str], list[str]] = {}
+        for (unit, message), numbers in lines.items():
+            if len(distinct := sorted(set(numbers))) > 1:
+                shared.append(f"{_describe_lines(distinct, unit)}: {message}")
+            else:
+                of_row.setdefault((distinct[0], unit), []).append(message)
+        rows = [f"{unit} {n}: {'; '.join(parts)}" for (n, unit), parts in sorted(of_row.items())]
+        return [*of_table, *shared, *rows]
 
     def check(self) -> None:
         """Raise one InputError if there are errors: their number and the first of them by line."""
@@ -76,6 +101,20 @@ class RowErrors:
         """Raise one InputError with all errors, if there are any."""
         if self._messages:
             raise InputError(f"{self._where}: {'; '.join(self._messages)}")
+
+
+def _describe_lines(lines: Sequence[int], unit: str) -> str:
+    """Return '24 rows (lines 2-20, 22 and 4 more)' of line numbers in order."""
+    ranges: list[list[int]] = []
+    for line in lines:
+        if ranges and line == ranges[-1][-1] + 1:
+            ranges[-1].append(line)
+        else:
+            ranges.append([line])
+    shown = [f"{one[0]}-{one[-1]}" if len(one) > 1 else str(one[0]) for one in ranges[:MAX_ERRORS]]
+    others = sum(map(len, ranges[MAX_ERRORS:]))
+    more = f" and {others} more" if others else ""
+    return f"{len(lines)} rows ({unit}s {', '.join(shown)}{more})"
 
 
 def join_errors(errors: Sequence[str]) -> str:

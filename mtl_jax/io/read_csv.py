@@ -6,7 +6,7 @@ import io
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +14,8 @@ import pandas as pd
 from mtl_jax.types import InputError
 
 DELIMITERS = ",;\t"  # ties are broken by this order
+# Names of encodings for messages.
+ENCODING_NAMES = {"utf-8-sig": "UTF-8", "utf-16": "UTF-16", "cp1252": "Windows-1252 (cp1252)"}
 UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 Uneven = list[tuple[int, list[str]]]  # line and cells of each row
@@ -23,6 +25,7 @@ def read_csv(
     path: Path,
     *,
     known: Sequence[str] = (),
+    delimiter: str = "",
     encodings: Sequence[str] = ("utf-8-sig",),
     strip: bool = False,
     uneven: Uneven | None = None,
@@ -31,15 +34,16 @@ def read_csv(
     """Return the rows below the header as text, indexed by the number of the line each ends on.
 
     Rows without any text are left out, and no cell is interpreted: '007' and 'NA' stay as they are.
-    If `known` names columns, the delimiter is the one of `DELIMITERS` that separates most of them,
-    and the caller checks the header for repeated names; otherwise it is the comma, and no name may
-    be repeated. The first of `encodings` that fits is used (`find_encoding`). `strip` removes
-    blanks around cells and column names. `uneven` receives line and cells of each row with more or
-    fewer cells than the header, which is invalid without it. `limits` are the largest number of
-    rows and of columns.
+    If `known` names columns, the delimiter is the one that they show (`find_delimiter`), unless
+    `delimiter` states it; then the caller checks the header for repeated names. Otherwise it is
+    the comma, and no name may be repeated. The first of `encodings` that fits is used
+    (`find_encoding`). `strip` removes blanks around cells and column names. `uneven` receives line
+    and cells of each row with more or fewer cells than the header, which is invalid without it.
+    `limits` are the largest number of rows and of columns.
     """
     text = _text(path, encodings)
-    delimiter = _delimiter(text, known) if known else ","
+    check_names = not (known or delimiter)
+    delimiter = delimiter or (_delimiter(text, known) if known else ",")
     header: list[str] = []
     lines, uneven_rows, even = [], [], io.BytesIO()
     for line, cells, raw in _rows(path, text, delimiter, limits):
@@ -56,7 +60,7 @@ def read_csv(
         else:
             header = cells
             even.write(delimiter.join(map(str, range(len(header)))).encode() + b"\n")
-    if not known:
+    if check_names:
         _check_repeated(path, header)
     if uneven is not None:
         uneven += uneven_rows
@@ -99,14 +103,28 @@ def find_encoding(path: Path, data: bytes, encodings: Sequence[str]) -> str:
             data.decode(encoding)
             return encoding
         except UnicodeDecodeError as error:
-            reason = error
-    raise InputError(f"{path}: not a CSV in UTF-8 ({reason}); {cure}")
+            line = data.count(b"\n", 0, error.start) + 1
+            reason = f"line {line} holds the byte 0x{data[error.start]:02x}"
+    names = " or ".join(ENCODING_NAMES.get(encoding, encoding) for encoding in encodings)
+    raise InputError(f"{path}: not a CSV in {names} ({reason}); {cure}")
 
 
 def find_delimiter(header: str, known: Sequence[str]) -> str:
-    """Return the one of `DELIMITERS` that separates most of the `known` names in a header line."""
+    """Return the one of `DELIMITERS` that separates most of the `known` names in a header line.
+
+    If the line has none of them, it is the most frequent one outside of quotes.
+    """
     names = set(map(plain, known))
-    return max(DELIMITERS, key=lambda mark: len(names & set(map(plain, header.split(mark)))))
+    counts = {mark: len(names & set(map(plain, header.split(mark)))) for mark in DELIMITERS}
+    if not any(counts.values()):
+        bare = re.sub(r'"[^"]*"', "", header)
+        counts = {mark: bare.count(mark) for mark in DELIMITERS}
+    return max(DELIMITERS, key=counts.__getitem__)
+
+
+def find_header(lines: Iterable[str]) -> str:
+    """Return the first line with text; a line of delimiters, as `;;;`, is blank. '' if none has."""
+    return next((line for line in lines if line.strip(f'{DELIMITERS}" \r\n')), "")
 
 
 def _text(path: Path, encodings: Sequence[str]) -> io.TextIOWrapper:
@@ -116,7 +134,7 @@ def _text(path: Path, encodings: Sequence[str]) -> io.TextIOWrapper:
 
 
 def _delimiter(text: io.TextIOWrapper, known: Sequence[str]) -> str:
-    header = next((line for line in text if line.strip()), "")
+    header = find_header(text)
     text.seek(0)
     return find_delimiter(header, known)
 

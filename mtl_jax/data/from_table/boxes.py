@@ -115,6 +115,21 @@ def fitting_forms(rows: Sequence[RowBox], unit: str, first_pixel: int) -> list[s
     ]
 
 
+def may_be_mm(rows: Sequence[RowBox], form: str) -> bool:
+    """Return whether boxes of an unknown unit may be in mm.
+
+    Boxes in pixels are nearly always whole numbers. Those of most rows have decimals here, their
+    pixel sizes are known, and as boxes in mm all of them fit their images, in `form` or, if it is
+    '', in any form.
+    """
+    sized = [row for row in rows if row.pixel_um is not None]
+    with_decimals = sum(any(number % 1 for number in row.numbers) for row in sized)
+    if with_decimals <= len(rows) / 2:
+        return False
+    fitting = fitting_forms(sized, "mm", 0)
+    return form in fitting if form else bool(fitting)
+
+
 def fit_swapped(rows: Sequence[RowBox], form: str, unit: str, first_pixel: int) -> bool:
     """Return whether all boxes are in their images if rows and columns are swapped."""
     swapped = [

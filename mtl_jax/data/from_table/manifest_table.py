@@ -21,7 +21,7 @@ from mtl_jax.data.sources.manifest_rows import KNOWN
 from mtl_jax.data.table_errors import TableErrors
 from mtl_jax.imaging import dicom
 from mtl_jax.imaging.image_size import read_size
-from mtl_jax.types import InputError
+from mtl_jax.types import InputError, prefix_errors
 
 IDS = ("patient_id", "lesion_id")
 NUMBERS_IN_CELL = ("centre", "circle")  # row;column and row;column;radius
@@ -49,6 +49,7 @@ class Draft:
     pending: bool = False  # incomplete because of an error that the table lists once
     image: Path | None = None
     pixel_um: tuple[float, float] | None = None
+    states_pixel_um: bool = False  # perhaps in a cell that cannot be used
 
     @contextlib.contextmanager
     def collect(self) -> Iterator[None]:
@@ -85,7 +86,7 @@ def make_rows(
         with draft.collect():
             mask = draft.cells.get("mask_path")
             if mask and not (folder / mask).is_file():
-                draft.cells["mask_path"] = _relative_path(matcher.find(mask), folder)
+                draft.cells["mask_path"] = _relative_path(matcher.find(mask, "mask"), folder)
     for name in NUMBERS_IN_CELL:
         maker.read_centres(drafts, name)
     maker.read_pixel_sizes(drafts)
@@ -96,9 +97,9 @@ def make_rows(
     rows = []
     for draft in drafts:
         where = table.where(draft.source.line)
-        if draft.faults:
-            errors.add(where, "; ".join(dict.fromkeys(draft.faults)))
-        elif not draft.pending:
+        for fault in dict.fromkeys(draft.faults):
+            errors.add(where, fault)
+        if not (draft.faults or draft.pending):
             rows.append((where, dict.fromkeys(KNOWN, "") | draft.cells))
     notes = [*table.notes, *maker.notes(), *matcher.notes()]
     real_folder = os.path.realpath(folder)
@@ -217,7 +218,8 @@ class _RowMaker:
             draft.source.line: draft.cells.get(name, "").replace(" ", "").split(";")
             for draft in drafts
         }
-        count = location.FORMS[name].count(";") + 1
+        form = location.FORMS[name]
+        count = form.count(";") + 1
         with_commas = {
             line: texts
             for line, texts in parts.items()
@@ -230,7 +232,8 @@ class _RowMaker:
         )
         for draft in drafts:
             if texts := with_commas.get(draft.source.line):
-                with draft.collect():
+                expected = f"{name} {draft.cells[name]!r} is invalid: expected {form}"
+                with draft.collect(), prefix_errors(expected):
                     numbers = [self._number(draft, column, text, mark) for text in texts]
                     draft.cells[name] = ";".join(map(_format, numbers))
 
@@ -240,8 +243,10 @@ class _RowMaker:
         unit = PIXEL_UNITS[self._mapping.pixel_unit]
         texts = {}
         for draft in drafts:
+            draft.states_pixel_um = True
             with draft.collect():
                 text = self.cell(draft, "pixel_um")
+                draft.states_pixel_um = bool(text)
                 texts[draft.source.line] = re.split(r"[;\\]", text) if text else []
         mark = self._decimal([(n, one) for n, parts in texts.items() for one in parts], column)
         for draft in drafts:
@@ -293,18 +298,15 @@ class _RowMaker:
                 f"--box {','.join(columns)}: a name says mm: give --unit mm, or --unit px",
             )
             mapping = replace(mapping, unit="mm")  # to find the other faults
-        numbers = self._box_numbers(drafts, columns)
-        rows: dict[int, boxes.RowBox] = {}
-        for draft in drafts:
-            line = draft.source.line
-            if draft.image is None or line not in numbers:
-                continue
-            with draft.collect():
-                size = read_size(draft.image, _frame(draft))
-                if mapping.unit == "mm" and draft.pixel_um is None:
-                    raise InputError("a box in mm needs the pixel size: --map pixel_um=COLUMN")
-                rows[line] = boxes.RowBox(numbers[line], size, draft.pixel_um)
+        rows = self._place_boxes(drafts, columns, mapping.unit)
         known = list(rows.values())
+        # Who counts the first pixel as 1 says that the unit is the pixel.
+        if not (mapping.unit or mapping.first_pixel) and boxes.may_be_mm(known, form):
+            self._errors.add(
+                str(self._table.path),
+                f"--box {','.join(columns)}: the boxes may be in mm: most have decimals, and all"
+                " fit their images as mm, too: give --unit mm or --unit px",
+            )
         if not form:
             for draft in drafts:
                 draft.pending = True
@@ -333,6 +335,26 @@ class _RowMaker:
             ):
                 self._errors.add(str(self._table.path), f"--box {','.join(columns)}: {suggestion}")
         self._notes.append(_describe_box(mapping, form, columns))
+
+    def _place_boxes(
+        self, drafts: Sequence[Draft], columns: Sequence[str], unit: str
+    ) -> dict[int, boxes.RowBox]:
+        """Return by line the box of each row with the size of its image; others are faults."""
+        numbers = self._box_numbers(drafts, columns)
+        column = self._columns.get("pixel_um")
+        cure = f"column {column!r} is empty" if column else "--map pixel_um=COLUMN"
+        rows: dict[int, boxes.RowBox] = {}
+        for draft in drafts:
+            line = draft.source.line
+            if draft.image is None or line not in numbers:
+                continue
+            with draft.collect():
+                size = read_size(draft.image, _frame(draft))
+                if unit != "mm" or draft.pixel_um is not None:
+                    rows[line] = boxes.RowBox(numbers[line], size, draft.pixel_um)
+                elif not draft.states_pixel_um:  # else it is a fault already
+                    raise InputError(f"a box in mm needs the pixel size: {cure}")
+        return rows
 
     def _box_numbers(
         self, drafts: Sequence[Draft], columns: Sequence[str]

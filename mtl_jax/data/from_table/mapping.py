@@ -12,6 +12,7 @@ from mtl_jax.data.from_table.numbers import DECIMALS
 from mtl_jax.data.from_table.words import VALUES
 from mtl_jax.data.sources import location
 from mtl_jax.data.sources.manifest_rows import OPTIONAL, REQUIRED
+from mtl_jax.io import paths
 from mtl_jax.types import InputError
 
 LOCATIONS = tuple(kind for kind in location.KINDS if kind != "box")  # a box is --box
@@ -30,7 +31,7 @@ class TableMapping:
 
     `map` has the column of each field of a manifest, `value` the words for each value of a field,
     `constant` the fields with one value in all rows. `box` names four columns, or one with four
-    numbers.
+    numbers. `images` are the folders of the images and masks.
     """
 
     map: dict[str, str] = field(default_factory=dict)
@@ -44,6 +45,7 @@ class TableMapping:
     decimal: str = ""
     sheet: str | None = None
     one_lesion_per_breast: bool = False
+    images: tuple[Path, ...] = ()
 
     def known_columns(self) -> tuple[str, ...]:
         """Return the names of columns that the user gave."""
@@ -121,6 +123,10 @@ def _file_value(name: str, value: Any, path: Path) -> Any:
         value = value.split(",") if isinstance(value, str) else value
         if isinstance(value, list):
             return tuple(str(column).strip() for column in value)
+    elif name == "images":
+        value = [value] if isinstance(value, str) else value
+        if isinstance(value, list) and all(isinstance(one, str) and one for one in value):
+            return tuple(map(paths.path, value))
     elif name in ("map", "constant") and isinstance(value, dict):
         return {field_name: str(one) for field_name, one in value.items()}
     elif name == "value" and isinstance(value, dict):

@@ -5,10 +5,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mtl_jax.data.sources.table import MAX_BYTES, MAX_COLUMNS, MAX_ROWS
-from mtl_jax.io.read_csv import Uneven, find_delimiter, find_encoding, plain, read_csv
+from mtl_jax.io.read_csv import (
+    ENCODING_NAMES,
+    Uneven,
+    find_delimiter,
+    find_encoding,
+    find_header,
+    plain,
+    read_csv,
+)
 from mtl_jax.types import InputError
 
-ENCODINGS = {"utf-8-sig": "UTF-8", "utf-16": "UTF-16", "cp1252": "Windows-1252 (cp1252)"}
+ENCODINGS = ("utf-8-sig", "utf-16", "cp1252")
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 WORKBOOKS = (".xlsx", ".xlsm")
 OTHER_SPREADSHEETS = (".xls", ".xlsb", ".ods", ".numbers")
@@ -87,10 +95,11 @@ def find_column(columns: Sequence[str], name: str) -> list[str]:
 
 def _read_text(path: Path, known: Sequence[str]) -> Table:
     data = path.read_bytes()
-    encoding = find_encoding(path, data, tuple(ENCODINGS))
+    encoding = find_encoding(path, data, ENCODINGS)
+    delimiter = find_delimiter(find_header(data.decode(encoding).splitlines()), known)
     uneven: Uneven = []
     cells = read_csv(
-        path, known=known, encodings=(encoding,), strip=True, uneven=uneven,
+        path, delimiter=delimiter, encodings=(encoding,), strip=True, uneven=uneven,
         limits=(MAX_ROWS, MAX_COLUMNS),
     )  # fmt: skip
     columns = cells.columns.tolist()
@@ -103,12 +112,11 @@ def _read_text(path: Path, known: Sequence[str]) -> Table:
             wrong.append((line, f"{message} the separator, such as numbers with a decimal comma"))
         else:
             rows.append((line, (values + [""] * len(columns))[: len(columns)]))
-    header = next(filter(str.strip, data.decode(encoding).splitlines()), "")
-    separator = DELIMITERS[find_delimiter(header, known)]
+    separator, name = DELIMITERS[delimiter], ENCODING_NAMES[encoding]
     return Table(
         path,
         columns,
         [TableRow(line, dict(zip(columns, values, strict=True))) for line, values in sorted(rows)],
-        [f"{path.name} is read as {ENCODINGS[encoding]}, its cells separated by {separator}"],
+        [f"{path.name} is read as {name}, its cells separated by {separator}"],
         wrong,
     )

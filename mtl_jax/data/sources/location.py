@@ -66,14 +66,15 @@ def locate_lesion(
     return LesionBox((top, left, bottom, right), note)
 
 
-def parse_numbers(text: str, column: str, where: str) -> list[float]:
-    """Return the finite numbers of a cell such as '70;70.5'."""
+def parse_numbers(
+    text: str, column: str, where: str, form: str = "numbers separated by ';'"
+) -> list[float]:
+    """Return the finite numbers of a cell such as '70;70.5'; messages name the expected `form`."""
     try:
         values = [float(part) for part in text.split(";")]
     except ValueError as error:
         raise InputError(
-            f"{where}: {column} {text!r} is invalid: expected numbers separated by ';', with a"
-            " decimal point"
+            f"{where}: {column} {text!r} is invalid: expected {form}, with a decimal point"
         ) from error
     if not all(math.isfinite(value) for value in values):
         raise InputError(f"{where}: {column} {text!r} is invalid: expected finite numbers")
@@ -88,7 +89,7 @@ def _parse_points(kind: str, text: str, where: str) -> tuple[np.ndarray, float]:
         if len(pairs) < 3 or any(len(pair) != 2 for pair in pairs):
             raise InputError(f"{message} row,column;row,column;... of at least three points")
         return np.array(pairs), 0.0
-    values = parse_numbers(text, kind, where)
+    values = parse_numbers(text, kind, where, f"{FORMS[kind]} in numbers")
     if len(values) != len(FORMS[kind].split(";")):
         raise InputError(f"{message} {FORMS[kind]}")
     if kind == "box":
