@@ -62,6 +62,12 @@ def user_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def no_compiled_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let processes of a test compile their programs: JAX before 0.10 warns of stored ones."""
+    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
+
+
 @pytest.fixture(scope="module")
 def small_alexnet() -> Iterator[None]:
     """Let jobs of this process train and score AlexNet with few fully connected nodes."""

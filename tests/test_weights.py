@@ -421,6 +421,7 @@ def test_half_precision_is_stored_only_if_exact(converted: Path, tmp_path: Path)
     assert [p.name for p in tmp_path.iterdir()] == ["half"]
 
 
+@pytest.mark.usefixtures("no_compiled_programs")
 def test_tool_converts_and_rejects(state: dict[str, np.ndarray], tmp_path: Path) -> None:
     def tool(*arguments: str) -> subprocess.CompletedProcess:
         command = [sys.executable, str(ROOT / "tools" / "convert_weights.py"), *arguments]

@@ -195,6 +195,7 @@ def test_files_of_a_killed_process_are_not_checkpoints(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["3"]
 
 
+@pytest.mark.usefixtures("no_compiled_programs")
 def test_orbax_prints_nothing(tmp_path: Path) -> None:
     """Run a process that did not silence its log."""
     script = (
