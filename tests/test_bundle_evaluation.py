@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mtl_jax import bundle, roc
-from mtl_jax.bundle import evaluation
+from mtl_jax.bundle import evaluation, tied_scores
 from mtl_jax.bundle.lesion_table import UNKNOWN_TRUTH, LesionRow
 from mtl_jax.bundle.scoring import LesionScore, ModelScores, ViewScore
 from mtl_jax.types import UNKNOWN, LesionView, Note
@@ -39,7 +39,7 @@ def make_lesions(
     scores: Sequence[float] = SCORES,
     patients: Sequence[str] | None = PATIENTS,
     calibrated: bool = True,
-    notes: tuple[Note, ...] = (),
+    unknown_truth: str = "",
     flags: tuple[str, ...] = (),
 ) -> list[LesionScore]:
     """Return lesions of one view; a calibrated probability is the score. None: no patients."""
@@ -48,8 +48,9 @@ def make_lesions(
         case = str(i) if patients is None else patients[i]
         fields = ("asked", Path("a.dcm"), (0, 0, 9, 9), case, str(i), "CC", "L", "SFM", label)
         view = LesionView(*fields, "unstated", (50.0, 50.0), "manifest")
-        row_notes = notes if label == UNKNOWN else ()
-        row = LesionRow(view, "a.dcm", "", {}, "", row_notes, names_patient=patients is not None)
+        notes = (Note(UNKNOWN_TRUTH),) if unknown_truth and label == UNKNOWN else ()
+        word = unknown_truth if notes else ""
+        row = LesionRow(view, "a.dcm", "", {}, "", notes, patients is not None, word)
         probability = score if calibrated else float("nan")
         in_view = ViewScore(row, score, probability, (), np.zeros(0), None)
         values = (case, str(i), label, score, probability, 0.0, 0.0)
@@ -130,11 +131,47 @@ def test_one_class_has_no_auc(label: int, defined: str, undefined: str) -> None:
 
 
 def test_without_any_truth_nothing_is_evaluated() -> None:
-    lesions = make_lesions([UNKNOWN] * 6, notes=(Note(UNKNOWN_TRUTH),))
+    lesions = make_lesions([UNKNOWN] * 6, unknown_truth="gutartig")
     assert evaluate(lesions) is None
-    assert evaluation.unrecognized_truths(lesions) == 6
-    partly = evaluate(make_lesions((UNKNOWN, *LABELS[1:]), notes=(Note(UNKNOWN_TRUTH),)))
+    partly = evaluate(make_lesions((UNKNOWN, *LABELS[1:]), unknown_truth="gutartig"))
     assert f"1 lesion: {UNKNOWN_TRUTH}" in partly["notes"]
+
+
+def test_unrecognized_truths_are_listed_with_the_option() -> None:
+    """One line, also if a cell has a line break, and with five words at most."""
+    words = ["b\nc"] * 3 + ["a"] * 2 + list("defgh")
+    lesions = [make_lesions([UNKNOWN], [0.5], ["p"], unknown_truth=word)[0] for word in words]
+    assert evaluation.unrecognized_text([*lesions, *make_lesions()]) == (
+        "not evaluated: the truth of 10 of 16 lesions is neither malignant nor benign: b c (3),"
+        " a (2), d (1), e (1), f (1), 2 more; name your words with --classes NEGATIVE,POSITIVE"
+    )
+    assert evaluation.unrecognized_text(make_lesions()) == ""
+
+
+def test_words_of_the_classes_are_recorded() -> None:
+    results = [ModelScores(make_model(), "sfm", make_lesions())]
+    record = evaluation.evaluate(results, ("gutartig", "bösartig"))
+    assert record["notes"][0] == "truth gutartig is benign and bösartig malignant (--classes)"
+    assert record["notes"][1:] == evaluation.evaluate(results)["notes"]
+
+
+@pytest.mark.parametrize(
+    ("n_lesions", "n_equal", "noted"), [(10, 3, True), (10, 2, False), (9, 8, False)]
+)
+def test_equal_scores_are_noted(n_lesions: int, n_equal: int, noted: bool) -> None:
+    """More than a fifth of at least ten lesions."""
+    scores = [0.25] * n_equal + [0.5 + i / 100 for i in range(n_lesions - n_equal)]
+    labels, patients = [UNKNOWN] * n_lesions, list("abcdefghij")[:n_lesions]
+    lesions = make_lesions(labels, scores, patients, flags=("contrast",))
+    note = tied_scores.describe(make_model(), lesions)
+    if not noted:
+        assert note == ""
+        return
+    assert note == (
+        f"{n_equal} of {n_lesions} scores are equal (0.250000): the network does not distinguish"
+        f" these lesions, of which {n_equal} are flagged; all outputs of F4 are 0 for 6 of 6"
+        " training lesions"
+    )
 
 
 def test_thresholds_and_probabilities_are_those_of_the_tested_collection() -> None:

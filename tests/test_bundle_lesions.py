@@ -14,6 +14,7 @@ from kit.untrained import make_untrained
 from mtl_jax.bundle import lesion_table
 from mtl_jax.commands import score
 from mtl_jax.data import privacy
+from mtl_jax.roc.class_names import parse_classes
 from mtl_jax.types import InputError
 
 pytestmark = pytest.mark.usefixtures("narrow_alexnet")
@@ -104,6 +105,22 @@ def test_other_truth_values_are_unknown_and_noted(films: Path, tmp_path: Path) -
     noted = [[note.text for note in one.notes] for one in asked]
     words = "the truth is neither malignant nor benign and is taken as unknown"
     assert noted == [[words], [words], [], []]
+    assert [one.unknown_truth for one in asked] == ["cancer", "1", "", ""]
+
+
+def test_words_of_classes_are_read_as_truth(films: Path, tmp_path: Path) -> None:
+    rows = ("a.npy,P,1,L,CC,Bösartig", "b.npy,P,2,L,CC,gutartig", "c.npy,P,3,L,CC,",
+            "d.npy,P,4,L,CC,unklar")  # fmt: skip
+    classes = parse_classes("gutartig,bösartig")
+    asked = lesion_table.read(table(tmp_path / "l.csv", FULL, *rows), [films], classes=classes)
+    assert [one.view.label for one in asked] == [1, 0, -1, -1]
+    assert [one.unknown_truth for one in asked] == ["", "", "", "unklar"]
+    rows = ("a.npy,P,1,L,CC,1", "b.npy,P,2,L,CC,0.0", "c.npy,P,3,L,CC,2")
+    numbers = table(tmp_path / "l.csv", FULL, *rows)
+    labels = [one.view.label for one in lesion_table.read(numbers, [films], classes=("0", "1"))]
+    assert labels == [1, 0, -1]
+    # Without the option numbers are never read as classes.
+    assert {one.view.label for one in lesion_table.read(numbers, [films])} == {-1}
 
 
 def test_misspelt_columns_are_rejected_and_unused_columns_listed(

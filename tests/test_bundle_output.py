@@ -55,6 +55,25 @@ def test_new_and_empty_folders_have_the_same_files(
     assert "AUC: not defined\n" in out and "note: patients unknown: intervals by lesion" in out
 
 
+def test_words_of_the_truth_are_named_by_classes(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    table = Path(command[command.index("--lesions") + 1])
+    german = tmp_path / "german.csv"
+    german.write_text(table.read_text().replace("benign", "gutartig"))
+    command = [str(german) if text == str(table) else text for text in command]
+    assert score.main([*command, "--out", str(tmp_path / "a")]) == 0
+    cure = "gutartig (1); name your words with --classes NEGATIVE,POSITIVE\n"
+    assert cure in capsys.readouterr().out
+    assert not (tmp_path / "a" / "evaluation.json").exists()
+    # The words of the table may be anything, also names: no file has them.
+    assert not any(b"gutartig" in path.read_bytes() for path in (tmp_path / "a").glob("*.*"))
+    classes = ("--classes", "gutartig,bösartig")
+    assert score.main([*command, *classes, "--out", str(tmp_path / "b")]) == 0
+    assert "note: truth gutartig is benign and bösartig malignant" in capsys.readouterr().out
+    assert ",benign," in (tmp_path / "b" / "lesions.csv").read_text()
+
+
 @pytest.mark.parametrize(
     ("module", "name"), [(sr, "render"), (privacy.Pseudonyms, "save_lookup"), (output, "_json")]
 )

@@ -139,7 +139,7 @@ def test_missing_or_unmatched_files_are_rejected(
         "needs a column": (
             write_csv(tmp_path / "g.csv", [{k: r[k] for k in ("label", "score")} for r in rows]),
             "--unit", "lesion"),
-        "cannot be written": (a, "--plot", tmp_path / "roc.xyz"),
+        "no format of figures": (a, "--plot", tmp_path / "roc.xyz"),
     }  # fmt: skip
     (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00label")
     cases["not a CSV in UTF-8"] = (tmp_path / "bytes.csv",)
@@ -249,7 +249,15 @@ def test_two_views_may_have_equal_ratings(tmp_path: Path, monkeypatch: pytest.Mo
             "label,score,case,case_id\n0,1,a,b\n1,2,b,a\n",
             "case and case_id both name the field case",
         ),
-        ("label;score\n0;0.2\n1;0.7\n", "its columns are label;score; separate cells with commas"),
+        (
+            "label;score\n0;0.2\n1;0.7\n",
+            "its cells are separated by semicolons: save it with commas",
+        ),
+        (
+            "label;score\n0;0,2\n1;0,7\n",
+            "its cells are separated by semicolons: save it with commas",
+        ),
+        ("label;score,x\n0;0.2,\n1;0.7,\n", "label;score, x; separate cells with commas"),
         (
             "label,score,roi\n0,1,a\n1,2,b\n0,1,a\n",
             "roi a appears more than once, in lines 2 and 4",
@@ -281,7 +289,7 @@ def test_two_views_may_have_equal_ratings(tmp_path: Path, monkeypatch: pytest.Mo
             'label,score\n0,"0,15"\n1,"0,72"\n',
             "not a number: '0,15'; write decimal numbers with points",
         ),
-        ("label\tscore\n0\t0.2\n1\t0.7\n", "separate cells with commas"),
+        ("label\tscore\n0\t0.2\n1\t0.7\n", "its cells are separated by tabs: save it with commas"),
         ("sep=,\nlabel,score\n0,0.2\n1,0.7\n", "begins with 'sep='; delete that line"),
     ],
 )
@@ -531,6 +539,50 @@ def test_where_selects_the_runs_of_a_table_of_predictions(
         assert message in capsys.readouterr().err
     with pytest.raises(InputError, match="expected COLUMN=VALUE"):
         run(monkeypatch, path, "--where", "approach")
+
+
+def test_pooled_folds_are_noted_and_repeated_initializations_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two folds of 30 lesions each, scored by their own networks; patients are in one fold."""
+    rows = [row | {"fold": 1 + row["lesion_id"] // 30, "seed": 0} for row in score_rows(0, 1.0)]
+    path = write_csv(tmp_path / "predictions.csv", rows)
+    assert run(monkeypatch, path) == 0
+    out = capsys.readouterr().out
+    assert "predictions.csv: the scores of 2 folds are pooled; the headline of a report" in out
+    assert "the mean of the AUCs of the folds; for one fold add --where fold=1\n" in out
+    assert run(monkeypatch, path, "--where", "fold=1") == 0
+    assert "folds are pooled" not in capsys.readouterr().out
+    test_set = write_csv(tmp_path / "test.csv", [row | {"fold": ""} for row in rows])
+    assert run(monkeypatch, test_set) == 0
+    assert "folds are pooled" not in capsys.readouterr().out
+    # A second initialization scores the same lesions: its scores would be averaged.
+    path = write_csv(tmp_path / "b.csv", [*rows, *(row | {"seed": 1} for row in rows)])
+    assert run(monkeypatch, path) == 2
+    assert "differ in seed: 0, 1; choose rows with --where" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("figure", "message"),
+    [
+        ("none/roc.svg", "there is no folder {folder}/none; make it"),
+        ("roc.csv", ".csv is no format of figures; choose one of"),
+        ("", "is a folder; name a file, such as {folder}/roc.svg"),
+    ],
+)
+def test_an_impossible_figure_is_rejected_before_the_statistics(
+    figure: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = write_csv(tmp_path / "a.csv", score_rows(0, 1.0))
+    assert run(monkeypatch, path, "--plot", tmp_path / figure) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1
+    assert captured.err.startswith(f"--plot {tmp_path / figure}: ")
+    assert message.format(folder=tmp_path) in captured.err
 
 
 def test_module_runs_as_a_command(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Only lesions are evaluated, because the operating points of a bundle are those o
 are clustered by patient if the table of the lesions names patients.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -14,6 +15,7 @@ from mtl_jax import roc
 from mtl_jax.bundle import calibration
 from mtl_jax.bundle.lesion_table import UNKNOWN_TRUTH
 from mtl_jax.bundle.scoring import LesionScore, ModelScores
+from mtl_jax.roc.class_names import MAX_LISTED, Classes
 from mtl_jax.types import UNKNOWN
 
 HERE = "these images"  # what the calibration is evaluated on
@@ -25,13 +27,17 @@ FEW_LESIONS = (
 NO_PATIENTS = "patients unknown: intervals by lesion (the table has no patient_id)"
 
 
-def evaluate(results: Sequence[ModelScores]) -> dict[str, Any] | None:
+def evaluate(
+    results: Sequence[ModelScores], classes: Classes | None = None
+) -> dict[str, Any] | None:
     """Evaluate one model, or compare two, on the lesions with a reference standard.
 
     Parameters
     ----------
     results
         Scores of one or two models for the same lesions.
+    classes
+        Words of the truth that were read as benign and malignant; they are recorded in the notes.
 
     Returns
     -------
@@ -73,15 +79,33 @@ def evaluate(results: Sequence[ModelScores]) -> dict[str, Any] | None:
         "models": models,
         "difference": difference,
     }
-    return record | {"notes": _notes(record, lesions, labelled)}
+    notes = _notes(record, lesions, labelled)
+    if classes is not None:
+        notes.insert(0, f"truth {classes[0]} is benign and {classes[1]} malignant (--classes)")
+    return record | {"notes": notes}
 
 
-def unrecognized_truths(lesions: Sequence[LesionScore]) -> int:
-    """Return the number of lesions whose truth is neither malignant nor benign."""
-    return sum(
-        lesion.label == UNKNOWN
-        and any(note.kind == UNKNOWN_TRUTH for view in lesion.views for note in view.row.notes)
-        for lesion in lesions
+def unrecognized_truths(lesions: Sequence[LesionScore]) -> Counter[str]:
+    """Count the lesions by their truth, of those whose truth is neither malignant nor benign."""
+    unknown = [lesion.views for lesion in lesions if lesion.label == UNKNOWN]
+    words = (next(filter(None, (v.row.unknown_truth for v in views)), "") for views in unknown)
+    return Counter(word for word in words if word)
+
+
+def unrecognized_text(lesions: Sequence[LesionScore]) -> str:
+    """Return a sentence on the lesions of `unrecognized_truths` and the cure; '' without any.
+
+    It has words of the user's table and is for the screen only.
+    """
+    counts = unrecognized_truths(lesions)
+    if not counts:
+        return ""
+    listed = [f"{word} ({n})" for word, n in counts.most_common(MAX_LISTED)]
+    listed += [f"{len(counts) - MAX_LISTED} more"] if len(counts) > MAX_LISTED else []
+    words = "".join(c if c.isprintable() else " " for c in ", ".join(listed))
+    return (
+        f"not evaluated: the truth of {counts.total()} of {len(lesions)} lesions is neither"
+        f" malignant nor benign: {words}; name your words with --classes NEGATIVE,POSITIVE"
     )
 
 
@@ -202,7 +226,7 @@ def _notes(
     notes = []
     n_malignant, n_benign = record["n_malignant"], record["n_benign"]
     is_small = min(n_malignant, n_benign) < MIN_LESIONS
-    if unrecognized := unrecognized_truths(lesions):
+    if unrecognized := unrecognized_truths(lesions).total():
         notes.append(f"{_count(unrecognized, 'lesion')}: {UNKNOWN_TRUTH}")
     if record["n_patients"] is None:
         notes.append(NO_PATIENTS)

@@ -6,7 +6,7 @@ values that contradict the header are rejected or noted.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from mtl_jax.data.table_paths import normalize_separators
 from mtl_jax.imaging import dicom
 from mtl_jax.imaging.stored_image import HeaderAttributes
 from mtl_jax.imaging.table_vs_header import compare
+from mtl_jax.roc.class_names import Classes, plain_label
 from mtl_jax.types import UNKNOWN, InputError, LesionView, Note, prefix_errors
 
 REQUIRED = ("image_path", "lesion_id")
@@ -36,6 +37,7 @@ class LesionRow(NamedTuple):
     side_source: str = ""  # source of the laterality, '' if it is unknown
     notes: tuple[Note, ...] = ()  # differences between table and header that change no pixel
     names_patient: bool = True  # False: the case of the view is its lesion
+    unknown_truth: str = ""  # the word of the table, if it names no class; for the screen only
 
 
 class ImageHeader(NamedTuple):
@@ -45,10 +47,16 @@ class ImageHeader(NamedTuple):
     header: HeaderAttributes | None
 
 
-def read(table: Path, images: Sequence[Path], pixel_um: float | None = None) -> list[LesionRow]:
+def read(
+    table: Path,
+    images: Sequence[Path],
+    pixel_um: float | None = None,
+    classes: Classes | None = None,
+) -> list[LesionRow]:
     """Read a lesion table, and find the image of each row in files and folders of images.
 
-    `pixel_um` is the pixel size of images whose header and row do not state it. The InputError has
+    `pixel_um` is the pixel size of images whose header and row do not state it. `classes` are words
+    of the truth for benign and malignant lesions, in addition to these two. The InputError has
     all invalid lines: a missing image, an image that is not a mammogram, a pixel size that is
     missing or contradicts the header, or rows of one lesion that contradict each other.
     """
@@ -58,6 +66,7 @@ def read(table: Path, images: Sequence[Path], pixel_um: float | None = None) -> 
     _, rows = manifest_rows.read_rows(table, REQUIRED, errors)
     lesion_rows: list[LesionRow] = []
     headers: dict[tuple[Path, str], ImageHeader] = {}
+    labels = manifest.LABELS | {word: label for label, word in enumerate(classes or ())}
     for where, row in rows:
         with errors.collect(where):
             for column in REQUIRED:
@@ -68,7 +77,7 @@ def read(table: Path, images: Sequence[Path], pixel_um: float | None = None) -> 
             key = path, row["frame"]
             if key not in headers:
                 headers[key] = _read_header(path, row["frame"], where)
-            lesion_rows.append(_lesion_row(row, path, headers[key], pixel_um, where))
+            lesion_rows.append(_lesion_row(row, path, headers[key], pixel_um, labels, where))
     if not (lesion_rows or errors):
         raise InputError(f"{table}: no rows below the header")
     lesion_rows = _check_lesions(lesion_rows, errors)
@@ -141,15 +150,24 @@ def _read_header(path: Path, frame: str, where: str) -> ImageHeader:
 
 
 def _lesion_row(
-    row: dict[str, str], path: Path, image_header: ImageHeader, pixel_um: float | None, where: str
+    row: dict[str, str],
+    path: Path,
+    image_header: ImageHeader,
+    pixel_um: float | None,
+    labels: Mapping[str, int],
+    where: str,
 ) -> LesionRow:
-    """Return a row with its image; InputError if the header contradicts it."""
+    """Return a row with its image; InputError if the header contradicts it.
+
+    `labels` has the label of each word of the truth.
+    """
     facts, header = image_header
     source = TABLE if row["laterality"] else facts.get("laterality_source", "")
     names_patient = bool(row["patient_id"])
     _fill_cells(row, facts, path, pixel_um, where)
-    label = manifest.LABELS.get(row["truth"].lower(), UNKNOWN)
-    invalid_truth = label == UNKNOWN and row["truth"].lower() not in ("", "unknown")
+    truth = plain_label(row["truth"])
+    label = labels.get(truth, UNKNOWN)
+    unknown_truth = row["truth"] if label == UNKNOWN and truth not in ("", "unknown") else ""
     # The user named the path on the command line, so that links are followed.
     cells = row | {"image_path": path.name}
     view = manifest.parse_lesion_view(cells, path.parent, where, label, outside=True)
@@ -157,8 +175,10 @@ def _lesion_row(
         notes = compare(view, header, user_table=True)
     except InputError as error:
         raise InputError(f"{where}: {path.name}: {error}") from error
-    notes += (Note(UNKNOWN_TRUTH),) if invalid_truth else ()
-    return LesionRow(view, row["image_path"], where, facts, source, notes, names_patient)
+    notes += (Note(UNKNOWN_TRUTH),) if unknown_truth else ()
+    return LesionRow(
+        view, row["image_path"], where, facts, source, notes, names_patient, unknown_truth
+    )
 
 
 def _fill_cells(

@@ -21,11 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from mtl_jax.bundle import evaluation, html_page, images
+from mtl_jax.bundle import evaluation, html_page, images, tied_scores
 from mtl_jax.bundle.model import Model
 from mtl_jax.bundle.scoring import LesionScore, ModelScores, ViewScore
 from mtl_jax.io import atomic
 from mtl_jax.io.csv_safe import escape_row, format_csv
+from mtl_jax.roc.class_names import Classes
 from mtl_jax.types import InputError
 
 CLASS_NAMES = {1: "malignant", 0: "benign"}
@@ -37,10 +38,13 @@ def check_folder(folder: Path) -> None:
         raise InputError(f"{folder}: not empty; choose another --out")
 
 
-def render(results: Sequence[ModelScores]) -> tuple[dict[str, Any], dict[str, bytes]]:
+def render(
+    results: Sequence[ModelScores], classes: Classes | None = None
+) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Return the contents of scores.json, and all files of the folder by name.
 
-    `results` are the scores of one model or two for the same lesions.
+    `results` are the scores of one model or two for the same lesions, `classes` the words of the
+    truth that were read as benign and malignant.
     """
     first, scores = results[0], to_record(results[0])
     files: dict[str, bytes] = {}
@@ -50,7 +54,7 @@ def render(results: Sequence[ModelScores]) -> tuple[dict[str, Any], dict[str, by
         scores["compared"] = to_record(results[1])
         files |= _render_compared_images(first, results[1], scores)
     images = dict(files)
-    scores["evaluation"] = evaluation.evaluate(results)
+    scores["evaluation"] = evaluation.evaluate(results, classes)
     if scores["evaluation"]:
         files["evaluation.json"] = _json(scores["evaluation"])
     abouts = [result.model.about for result in results]
@@ -95,6 +99,7 @@ def to_record(result: ModelScores) -> dict[str, Any]:
             "reference_scores": about["reference_scores"][task],
         },
         "task": task,
+        "notes": [note] if (note := tied_scores.describe(model, lesions)) else [],
         "lesions": [_lesion(model, task, lesion) for lesion in lesions],
     }
 

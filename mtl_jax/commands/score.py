@@ -1,7 +1,8 @@
 """Score lesions in mammograms with a model bundle. For research only.
 
     mtl-jax score MODEL IMAGES... --lesions LESIONS.csv --out DIR [--task NAME]
-        [--compare MODEL] [--pixel-um UM] [--no-evidence] [--keep-ids] [--sr]
+        [--compare MODEL] [--classes NEGATIVE,POSITIVE] [--pixel-um UM] [--no-evidence]
+        [--keep-ids] [--sr]
 
 IMAGES are DICOM, PNG, PGM, TIFF or other images, or folders of them. LESIONS.csv has a row for each
 lesion in each image with the columns of docs/manifest.md; image_path, lesion_id and a location
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtl_jax import environment
 from mtl_jax.io import paths
+from mtl_jax.roc.class_names import parse_classes
 from mtl_jax.types import InputError
 
 if TYPE_CHECKING:
@@ -54,6 +56,12 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="MODEL",
         help="a second model to show next to the first",
     )
+    parser.add_argument(
+        "--classes",
+        type=parse_classes,
+        metavar="NEGATIVE,POSITIVE",
+        help="words of the column truth, benign first, such as 0,1 (default: benign, malignant)",
+    )
     parser.add_argument("--pixel-um", type=float, help="pixel size of images that do not state it")
     parser.add_argument(
         "--no-evidence", action="store_true", help="skip the attribution maps (much faster)"
@@ -83,7 +91,7 @@ def _score(args: argparse.Namespace) -> int:
     output.check_folder(args.out)
     names = privacy.Pseudonyms(None if args.keep_ids else privacy.load_key())
     names.check_lookup()
-    asked = lesion_table.read(args.lesions, args.images, args.pixel_um)
+    asked = lesion_table.read(args.lesions, args.images, args.pixel_um, args.classes)
     if unused := lesion_table.unused_columns(args.lesions):
         print(f"mtl_jax: note: {args.lesions.name}: {unused}", file=sys.stderr)
     models = [bundle.load(path) for path in (args.model, args.compare) if path]
@@ -95,7 +103,7 @@ def _score(args: argparse.Namespace) -> int:
         scoring.ModelScores(model, task, scoring.score(model, shown, task, not args.no_evidence))
         for model, task in zip(models, tasks, strict=True)
     ]
-    record, files = output.render(results)
+    record, files = output.render(results, args.classes)
     reports = sr.render(models[0], results[0].lesions) if args.sr else {}
     # First the lookup, without which nobody can read the pseudonyms of the other files.
     lookup = names.save_lookup("scores", output.fingerprint(record))
@@ -107,6 +115,9 @@ def _score(args: argparse.Namespace) -> int:
         print(f"Structured Report with the patient's name and id: {args.out / name}")
     if lookup:
         print(f"ids and file names are pseudonyms; lookup table: {lookup}")
+    for model in filter(None, (record, record.get("compared"))):
+        for note in model["notes"]:
+            print(f"note: {model['model']['run']}: {note}")
     _print_evaluation(record["evaluation"], results[0].lesions)
     print(f"{len(asked)} views of {len(results[0].lesions)} lesions: {args.out / 'scores.html'}")
     print("phantom model. " * record["phantom"] + record["use"])
@@ -114,15 +125,12 @@ def _score(args: argparse.Namespace) -> int:
 
 
 def _print_evaluation(record: dict[str, Any] | None, lesions: Sequence["LesionScore"]) -> None:
-    """Print the evaluation, or that no truth was recognized."""
+    """Print the evaluation, and the truths that were not recognized."""
     from mtl_jax.bundle import evaluation
 
+    if unrecognized := evaluation.unrecognized_text(lesions):
+        print(unrecognized)
     if record is None:
-        if n_unrecognized := evaluation.unrecognized_truths(lesions):
-            print(
-                f"not evaluated: the truth of {n_unrecognized} of {len(lesions)} lesions is neither"
-                " malignant nor benign"
-            )
         return
     print("\n".join(evaluation.describe(record)))
     for name, texts in evaluation.table(record):

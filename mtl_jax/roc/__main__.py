@@ -11,7 +11,7 @@ from mtl_jax.roc.class_names import parse_classes
 from mtl_jax.roc.compare import Comparison, compare
 from mtl_jax.roc.conventional import conventional
 from mtl_jax.roc.empirical import empirical
-from mtl_jax.roc.plot import draw_curves
+from mtl_jax.roc.plot import check_figure, draw_curves
 from mtl_jax.roc.proper import proper
 from mtl_jax.roc.read_scores import read_scores
 from mtl_jax.roc.row_filter import join_conditions, parse_condition
@@ -105,6 +105,8 @@ def _parse_integer(text: str, flag: str, minimum: int, maximum: int) -> int:
 
 def print_report(flags: argparse.Namespace) -> None:
     """Print the tables of each task and draw the figure of `--plot`."""
+    if flags.plot is not None:
+        check_figure(flags.plot)
     where = join_conditions(flags.where, "--where")
     if flags.compare_where and flags.compare is None:
         raise InputError("--compare-where needs --compare OTHER.csv")

@@ -19,7 +19,7 @@ MAX_LISTED = 5
 
 def parse_classes(text: str) -> Classes:
     """Return the two words of `--classes NEGATIVE,POSITIVE`; InputError if there are not two."""
-    words = [_plain_label(word) for word in text.split(",")]
+    words = [plain_label(word) for word in text.split(",")]
     if len(words) != 2 or not all(words) or words[0] == words[1]:
         raise InputError(
             f"--classes={text} is invalid: expected two words, the negative class first, such as"
@@ -40,7 +40,7 @@ def read_labels(
     Without `classes` all cells must be of one pair in `KNOWN`. Raises ValueError with the values of
     the column otherwise.
     """
-    labels = [_plain_label(cell) for cell in cells]
+    labels = [plain_label(cell) for cell in cells]
     pairs = KNOWN if classes is None else (classes,)
     pair = next((pair for pair in pairs if set(labels) <= set(pair)), None)
     if pair is None:
@@ -65,7 +65,7 @@ def list_values(cells: Sequence[str]) -> str:
     return f"{listed} and {more} more" if more > 0 else listed
 
 
-def _plain_label(text: str) -> str:
+def plain_label(text: str) -> str:
     """Return a label in small letters, and a whole number without decimals: '1.0' is '1'."""
     try:
         number = float(text)

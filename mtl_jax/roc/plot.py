@@ -1,5 +1,6 @@
 """Draw ROC curves. matplotlib is imported only if a figure is requested."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +10,37 @@ from mtl_jax.roc.empirical import Empirical
 from mtl_jax.roc.proper import Proper
 
 
+def check_figure(path: Path) -> None:
+    """Raise ValueError, before the statistics, if `draw_curves` cannot write to `path`."""
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError:
+        raise ValueError("--plot needs matplotlib: pip install matplotlib") from None
+    formats = sorted(FigureCanvasBase.filetypes)
+    if path.suffix and path.suffix[1:].lower() not in formats:
+        raise ValueError(
+            f"--plot {path}: {path.suffix} is no format of figures; choose one of"
+            f" {', '.join(formats)}"
+        )
+    if not path.parent.is_dir():
+        raise ValueError(f"--plot {path}: there is no folder {path.parent}; make it")
+    if path.is_dir():
+        raise ValueError(f"--plot {path}: is a folder; name a file, such as {path / 'roc.svg'}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ValueError(f"--plot {path}: no write permission; name a file in another folder")
+
+
 def draw_curves(
     path: Path, curves: list[tuple[str, Empirical, Proper, Proper | AucInterval]]
 ) -> None:
     """Write a figure of ROC curves, each given by (name, empirical, proper, AUC with its interval).
 
     The legend has the proper AUC, or the empirical one if `may_headline` is false. The suffix of
-    `path` is the format. Raises ValueError without matplotlib or if writing fails.
+    `path` is the format. Raises ValueError if writing fails; `check_figure` finds the usual reasons
+    before the statistics.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ValueError("--plot needs matplotlib: pip install matplotlib") from None
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(5.0, 5.0), layout="constrained")
     axes = figure.add_subplot(xlabel="False positive fraction", ylabel="True positive fraction")
     for i, (name, observed, fit, interval) in enumerate(curves):

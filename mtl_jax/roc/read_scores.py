@@ -15,6 +15,7 @@ from mtl_jax.types import InputError
 IGNORED_IF_EMPTY = ("task", "laterality", "view", "roi")
 LESION = ("task", "case", "laterality", "lesion")  # identify a lesion
 ROI_FIELDS = (*LESION, "view", "label", "score")  # identify a row without a roi id
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 DECIMAL_COMMAS = "write decimal numbers with points, not commas"
 LATERALITIES = {
     "l": "L",
@@ -73,6 +74,7 @@ def _select_rows(
         notes.append(f"rows used: {len(selected)} of {len(rows)}")
     ids = {f: i for f, i in columns.items() if f not in score_columns.REQUIRED}
     row_filter.reject_several_runs(path, selected, ids)
+    notes += row_filter.fold_notes(selected)
     label = columns["label"]
     labelled = selected[selected.iloc[:, label] != ""]
     n_unlabelled = len(selected) - len(labelled)
@@ -102,9 +104,18 @@ def _read_rows(path: Path) -> tuple[pd.DataFrame, Uneven]:
         raise ValueError(
             f"{path}: begins with {first!r}; delete that line, and separate cells with commas"
         )
+    if len(rows.columns) == 1:
+        _reject_other_separator(path, first)
     if rows.empty and not uneven:
         raise ValueError(f"{path}: has no row below its header")
     return rows, uneven
+
+
+def _reject_other_separator(path: Path, header: str) -> None:
+    """Raise ValueError if the only cell of the header holds other separators than commas."""
+    for mark, name in SEPARATORS.items():
+        if mark in header:
+            raise ValueError(f"{path}: its cells are separated by {name}: save it with commas")
 
 
 def _reject_uneven_rows(path: Path, rows: pd.DataFrame, uneven: Uneven) -> None:

@@ -56,6 +56,18 @@ def select_rows(path: Path, rows: pd.DataFrame, where: Mapping[str, str]) -> pd.
     return rows
 
 
+def fold_notes(rows: pd.DataFrame) -> list[str]:
+    """Return a note if the rows are of several folds, whose scores are of different networks."""
+    columns = [i for i, name in enumerate(rows.columns) if plain(name) == "fold"]
+    folds = list(dict.fromkeys(fold for i in columns for fold in rows.iloc[:, i] if fold))
+    if len(folds) < 2:
+        return []
+    return [
+        f"the scores of {len(folds)} folds are pooled; the headline of a report is the mean of the"
+        f" AUCs of the folds; for one fold add --where fold={folds[0]}"
+    ]
+
+
 def reject_several_runs(path: Path, rows: pd.DataFrame, ids: Mapping[str, int]) -> None:
     """Raise ValueError if one ROI or lesion has scores of several runs, which would be averaged.
 
