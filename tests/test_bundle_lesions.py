@@ -303,3 +303,13 @@ def test_colliding_pseudonyms_are_rejected(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(InputError, match="rename one of the files"):
         for uid in ("1.2.840.1.1", "1.2.840.1.2"):
             plain.file(PurePosixPath(f"{uid}/x.dcm"))
+
+
+@pytest.mark.parametrize("classes", [("malignant", "benign"), ("malignant", "gesund")])
+def test_words_of_a_class_cannot_name_the_other_class(
+    tmp_path: Path, classes: tuple[str, str]
+) -> None:
+    path = tmp_path / "lesions.csv"
+    path.write_text("image_path,lesion_id,box,truth\na.dcm,1,1;1;9;9,malignant\n")
+    with pytest.raises(InputError, match="--classes: malignant is the positive class; give the"):
+        lesion_table.read(path, [tmp_path], classes=classes)

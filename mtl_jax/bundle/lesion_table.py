@@ -66,6 +66,12 @@ def read(
     _, rows = manifest_rows.read_rows(table, REQUIRED, errors)
     lesion_rows: list[LesionRow] = []
     headers: dict[tuple[Path, str], ImageHeader] = {}
+    for label, word in enumerate(classes or ()):
+        if manifest.LABELS.get(word, label) != label:
+            raise InputError(
+                f"--classes: {word} is the {'positive' if label == 0 else 'negative'} class; give"
+                " the word for benign first"
+            )
     labels = manifest.LABELS | {word: label for label, word in enumerate(classes or ())}
     for where, row in rows:
         with errors.collect(where):

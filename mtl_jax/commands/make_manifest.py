@@ -158,7 +158,7 @@ def _make_manifest(flags: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _new_folder(folder: Path) -> Iterator[None]:
-    """Make a folder, and remove it again if it is left empty."""
+    """Remove the folder and its parents, if they are new and the block leaves them empty."""
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     with atomic.report_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -135,9 +135,8 @@ def read(folder: Path) -> WorkFolder:
     # Settings that were added to the package later have their defaults.
     config = fill_missing(config, json.loads(json.dumps(default().to_dict())))
     if not results:
-        raise InputError(
-            f"{folder / 'results.json'}: damaged (empty); {_cure(Path('results.json'))}"
-        )
+        path = folder / "results.json"
+        raise InputError(f"{path}: damaged (empty); {_cure(path)}")
     is_old = "networks" not in results or any("estimator" not in row for row in results["auc"])
     if is_old or any("caption" not in stage for stage in results["stages"]):
         raise InputError(
