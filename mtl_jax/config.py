@@ -149,6 +149,10 @@ def default() -> ConfigDict:
     c.data.unusable = "reject"  # unreadable images end the job; leave_out: their lesions are listed
     c.data.pseudonymise = True  # hash ids and file names that are not published pseudonyms
     c.data.workers = 1  # processes that read images, up to 1 GiB each; no effect on results
+    c.data.roi = ConfigDict()
+    c.data.roi.extent_mm = 25.6  # side of the ROI (2.1), always 128 pixels
+    c.data.roi.upsample = False  # True: interpolate images with coarser pixels than the ROI
+    c.data.roi.blank_mm = 0.0  # diameter of a disc in its center that is blanked, as a control
     c.data.background = ConfigDict()
     c.data.background.correct = True  # background correction: Chan 1995a, Sahiner 1996 (2.1)
     c.data.background.along_mm = 3.2  # size of the averaging box along the edge
@@ -412,6 +416,7 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         lambda v: 0 <= v < 2**31,
         "seed split_seed data.phantom.seed",
     ),
+    ("a number in [5, 200]", lambda v: 5 <= v <= 200, "data.roi.extent_mm"),
     ("an integer in [1, 256]", lambda v: 1 <= v <= 256, "data.workers"),
     ("an integer in [1, 1000]", lambda v: 1 <= v <= 1000, "split"),
     ("an integer in [1, 99999]", lambda v: 1 <= v < 10**5, "data.phantom.cases"),
@@ -448,6 +453,8 @@ def validate(c: ConfigDict) -> None:
         f"({SINGLE_TASK!r},): the study {c.study!r} trains on the target only",
     )
     _validate_sources(c)
+    rule = f"a number >= 0 and < data.roi.extent_mm ({c.data.roi.extent_mm:g})"
+    _require(c, "data.roi.blank_mm", 0 <= c.data.roi.blank_mm < c.data.roi.extent_mm, rule)
     _require(
         c,
         "weights",

@@ -27,6 +27,7 @@ from mtl_jax.bundle import (
 )
 from mtl_jax.bundle.reliability import reliability_figure
 from mtl_jax.data.extract_rois import crop_rois
+from mtl_jax.imaging.roi import RoiSettings
 from mtl_jax.imaging.stored_image import StoredImage
 from mtl_jax.io import atomic
 from mtl_jax.models import base
@@ -173,8 +174,7 @@ def test_attribution_map_locates_a_planted_spot() -> None:
 
 def scored(pixels: np.ndarray, boxes: object = ((40, 30, 60, 50),), **given: object) -> np.ndarray:
     model = spot_finder()
-    background = {"correct": False, "along_mm": 3.2, "depth_mm": 1.6}
-    model.about["preprocessing"] = {"background": background}
+    model.about["preprocessing"] = RoiSettings(correct=False).record()
     return model.score(pixels, boxes, **({"pixel_um": 200} | given))
 
 
@@ -264,8 +264,7 @@ def lesion_roi(view: phantom.View) -> np.ndarray:
         *("sfm", Path("film"), tuple(map(float, view.box)), "c", "1", "CC", "L", "SFM"),
         *(0, "simulated", (1000 * receptor.pixel_mm,) * 2, ""),
     )
-    background = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
-    return crop_rois(StoredImage(view.stored, receptor.bits), [lesion], background).rois[0]
+    return crop_rois(StoredImage(view.stored, receptor.bits), [lesion], RoiSettings()).rois[0]
 
 
 def test_model_card_omits_single_folds_and_rejected_fits() -> None:

@@ -12,10 +12,11 @@ import pytest
 from mtl_jax import config
 from mtl_jax.commands import cache as command
 from mtl_jax.data import cache, ingest
+from mtl_jax.imaging.roi import RoiSettings
 from mtl_jax.io import atomic, command_line, user_folders
 from mtl_jax.types import InputError
 
-BACKGROUND = {"correct": False, "along_mm": 3.2, "depth_mm": 1.6}
+ROI = RoiSettings(correct=False)
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def make_cache(folder: Path) -> None:
             np.save(films / file, rng.integers(0, 4096, (300, 300), np.uint16))
             rows.append(f"{name},P{number},1,CC,{file},{truth},200,50;50;120;120")
         (films / "m.csv").write_text("\n".join(rows) + "\n")
-        ingest.load(f"manifest:{films}/m.csv", folder, BACKGROUND, {})
+        ingest.load(f"manifest:{films}/m.csv", folder, ROI, {})
         rows = rows[:1]
     for name in ("phantom-0123456789ab", ".ours.images", ".ours-0123456789ab.partial-7", "frozen"):
         (folder / name).mkdir()

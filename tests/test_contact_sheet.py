@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from test_imaging import write_pgm
-from test_ingest import BACKGROUND, COLUMNS, file_digests
+from test_ingest import COLUMNS, ROI, file_digests
 
 from mtl_jax import config
 from mtl_jax.data import contact_sheet, contact_strip, extract_rois, ingest
@@ -36,7 +36,7 @@ def home(tmp_path: Path) -> Path:
 def load(home: Path, cache: str, sheets: bool = True) -> RoiSet:
     folder = home.parent / cache
     spec = f"manifest:{home}/m.csv"
-    how = BACKGROUND, {}, ingest.DEFAULT_RULES
+    how = ROI, {}, ingest.DEFAULT_RULES
     return ingest.load(spec, folder, *how, folder / "contact_sheets" if sheets else None)
 
 

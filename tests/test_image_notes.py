@@ -24,10 +24,11 @@ from mtl_jax.data.ingest_plan import make_plan
 from mtl_jax.data.sources import SOURCES, manifest
 from mtl_jax.exclusion_reasons import group_by_reason
 from mtl_jax.imaging.read_image import read_stored
+from mtl_jax.imaging.roi import RoiSettings
 from mtl_jax.imaging.stored_image import HeaderAttributes
 from mtl_jax.types import Collection, InputError, LesionView, Note, RoiSet
 
-BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
+ROI = RoiSettings()
 OWN_IDS = ingest.Rules(pseudonymise=False, truth_policy="birads", unusable="leave_out")
 COLUMNS = "dataset,patient_id,lesion_id,view,image_path,truth,truth_source,pixel_um,box,laterality"
 MOST = "the values use fewer bits than the image states"
@@ -67,7 +68,7 @@ def listed(home: Path, *rows: dict[str, str]) -> Path:
 
 
 def load(home: Path, rules: ingest.Rules = OWN_IDS) -> RoiSet:
-    return ingest.load(f"manifest:{home}/m.csv", home / "cache", BACKGROUND, {}, rules)
+    return ingest.load(f"manifest:{home}/m.csv", home / "cache", ROI, {}, rules)
 
 
 def read_audit(home: Path) -> dict[str, tuple[str, str]]:
@@ -128,7 +129,7 @@ def test_strict_accepts_notes_and_rejects_corrections(
     strict = replace(OWN_IDS, strict=True)
     assert load(home, strict).index["noted"].tolist()[0] != ""
     (folder,) = (home / "cache").glob("mine-*")
-    ready = ingest.load(f"shards:{folder}", home, BACKGROUND, {}, strict)
+    ready = ingest.load(f"shards:{folder}", home, ROI, {}, strict)
     assert len(ready) == 2
 
     def correcting(path: Path, *asked: int | None) -> object:
@@ -155,21 +156,19 @@ def test_numbers_of_a_note_are_not_hidden_as_ids(home: Path) -> None:
 
 def test_notes_are_cached_with_the_rois(home: Path) -> None:
     (view, *_) = manifest.read_collection(str(home / "m.csv")).views
-    job = extract_rois.make_job([view], BACKGROUND, 1, home / "kept")
+    job = extract_rois.make_job([view], ROI, 1, home / "kept")
     first = extract_rois.extract(job)
     assert job.cache_path.is_file() and first.notes[0][0].kind == MOST
     assert extract_rois.extract(job).notes == first.notes
     for change in ("laterality", "view", "modality", "spacing_source"):
-        other = extract_rois.make_job(
-            [replace(view, **{change: "L"})], BACKGROUND, 1, home / "kept"
-        )
+        other = extract_rois.make_job([replace(view, **{change: "L"})], ROI, 1, home / "kept")
         assert other.cache_path != job.cache_path
     for change in ({"frame": 1}, {"bits": 9}):
-        assert extract_rois.make_job(
-            [replace(view, **change)], BACKGROUND, 1, home
-        ).cache_path.name != (job.cache_path.name)
+        assert extract_rois.make_job([replace(view, **change)], ROI, 1, home).cache_path.name != (
+            job.cache_path.name
+        )
     assert (
-        extract_rois.make_job([view], BACKGROUND, 1, home / "kept", b"", False).cache_path
+        extract_rois.make_job([view], ROI, 1, home / "kept", b"", False).cache_path
         != job.cache_path
     )
 
@@ -178,7 +177,7 @@ def test_changed_rules_make_shards_again_and_a_moved_table_does_not(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fingerprint() -> str:
-        return make_plan("manifest", str(home / "m.csv"), BACKGROUND, {}, OWN_IDS).fingerprint
+        return make_plan("manifest", str(home / "m.csv"), ROI, {}, OWN_IDS).fingerprint
 
     first = fingerprint()
     collection = manifest.read_collection(str(home / "m.csv"))
@@ -339,7 +338,7 @@ def test_gray_transformed_by_the_reader_is_not_inverted_again(
 
     def error(view: LesionView) -> str:
         return extract_rois.extract(
-            extract_rois.make_job([view], BACKGROUND, 1, tmp_path / "kept")
+            extract_rois.make_job([view], ROI, 1, tmp_path / "kept")
         ).errors[0]
 
     assert error(made) == error(stored) == ""
@@ -360,7 +359,7 @@ def test_errors_in_a_published_table_are_noted_and_in_a_users_table_rejected(
     views = manifest.read_collection(str(tmp_path / "m.csv")).views
     published = Collection("mine", tmp_path, views, public_ids=True)
     monkeypatch.setitem(SOURCES, "inbreast", lambda path: published)
-    rois = ingest.load("inbreast:there", tmp_path / "other", BACKGROUND, {}, OWN_IDS)
+    rois = ingest.load("inbreast:there", tmp_path / "other", ROI, {}, OWN_IDS)
     assert rois.index["noted"].tolist()[0].startswith("the laterality differs from the header (L; ")
     assert rois.index["noted"].tolist()[1] == ""
 
@@ -385,7 +384,7 @@ def test_real_files_of_several_kinds(shared: Path, tmp_path: Path) -> None:
         *(row(file.stem, file.name, pixel_um="200") for file in files[3:]),
     )
     options = {"manifest": {"outside": True}}
-    rois = ingest.load(f"manifest:{tmp_path}/m.csv", tmp_path / "c", BACKGROUND, options, OWN_IDS)
+    rois = ingest.load(f"manifest:{tmp_path}/m.csv", tmp_path / "c", ROI, options, OWN_IDS)
     kinds = {(e["kind"], e["lesion_views"], e["items"][0]) for e in rois.manifest["notes"]}
     assert kinds == {
         ("lossy compression", 2, "N1/1/MLO"),

@@ -20,11 +20,11 @@ from mtl_jax.imaging import dicom
 from mtl_jax.imaging.background import background, correct
 from mtl_jax.imaging.read_image import read_image
 from mtl_jax.imaging.resample import block_size, to_pixel_size
-from mtl_jax.imaging.roi import crop, lesion_roi, to_12_bit
+from mtl_jax.imaging.roi import RoiSettings, crop, lesion_roi, to_12_bit
 from mtl_jax.types import InputError
 
 RNG = np.random.default_rng(0)
-FLAT = {"correct": False, "along_mm": 3.2, "depth_mm": 1.6}
+FLAT = RoiSettings(correct=False)
 
 
 def write_dicom(
@@ -357,7 +357,7 @@ def test_counts_are_eighths_rounded_half_to_even_without_overflow() -> None:
     np.testing.assert_array_equal(counts[0, :6], [0, 2, 2, 8, 20, 32760])
     image[:] = 4095.0
     image[60:68, 60:68] = 0.0
-    counts, _ = lesion_roi(image, (64, 64), FLAT | {"correct": True})
+    counts, _ = lesion_roi(image, (64, 64), RoiSettings())
     assert counts[64, 64] == -32760 and counts[0, 0] == 0
 
 
@@ -372,7 +372,7 @@ def test_film_mdb028_has_its_mass_at_the_centre_of_the_roi() -> None:
     rows, columns = np.mgrid[:128, :128] - 63.5
     distance = np.hypot(rows, columns)
     for correction in (True, False):
-        settings = FLAT | {"correct": correction}
+        settings = RoiSettings(correct=correction)
         roi, outside = lesion_roi(gray, (709.5, 338.5), settings)
         assert outside == 0.0
         assert roi[distance < 40].mean() > roi[distance > 58].mean() + 8 * 400

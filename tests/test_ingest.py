@@ -23,12 +23,12 @@ from mtl_jax.data import extract_rois, ingest, reference_standard
 from mtl_jax.data.sources import SOURCES
 from mtl_jax.imaging import gray_mapping
 from mtl_jax.imaging.resample import to_pixel_size
-from mtl_jax.imaging.roi import lesion_roi
+from mtl_jax.imaging.roi import RoiSettings, lesion_roi
 from mtl_jax.io import command_line
 from mtl_jax.types import InputError, LesionView, RoiSet
 
 ROOT = Path(__file__).resolve().parents[1]
-BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
+ROI = RoiSettings()
 COLUMNS = "dataset,patient_id,lesion_id,view,image_path,truth,truth_source,pixel_um,box,centre"
 ROWS = (
     "mine,P1,1,CC,a.pgm,malignant,biopsy,100,60;60;90;90,",
@@ -60,7 +60,7 @@ def load(home: Path, **rules: object) -> RoiSet:
     default_rules = {"pseudonymise": False, "truth_policy": "birads", "unusable": "leave_out"}
     rules = default_rules | rules
     spec, cache = f"manifest:{home}/m.csv", home.parent / "cache"
-    return ingest.load(spec, cache, BACKGROUND, {}, ingest.Rules(**rules))
+    return ingest.load(spec, cache, ROI, {}, ingest.Rules(**rules))
 
 
 def read_audit(home: Path) -> list[dict[str, str]]:
@@ -71,8 +71,8 @@ def read_audit(home: Path) -> list[dict[str, str]]:
 
 def test_default_rules_equal_the_default_config() -> None:
     data = config.default().data.to_dict()
-    background, options, rules = ingest.read_settings(data, Path("phantom_folder"))
-    assert rules == ingest.DEFAULT_RULES == ingest.Rules() and background == data["background"]
+    roi, options, rules = ingest.read_settings(data, Path("phantom_folder"))
+    assert rules == ingest.DEFAULT_RULES == ingest.Rules() and roi == RoiSettings()
     assert options["phantom"] == data["phantom"] | {
         "folder": Path("phantom_folder"),
         "target": "sfm",
@@ -130,7 +130,7 @@ def test_existing_shards_are_checked_against_the_rules(home: Path) -> None:
 
     def load_shards(**rules: object) -> RoiSet:
         settings = ingest.Rules(**rules)
-        return ingest.load(f"shards:{folder}", home.parent / "cache", BACKGROUND, {}, settings)
+        return ingest.load(f"shards:{folder}", home.parent / "cache", ROI, {}, settings)
 
     assert len(load_shards(truth_policy="birads")) == 5
     with pytest.raises(InputError, match="some ROIs have the reference standard birads"):
@@ -269,14 +269,14 @@ def test_part_of_an_image_gives_the_same_roi_as_the_full_image(
         )
         for row, column in centres
     ]
-    result = extract_rois.extract(extract_rois.make_job(views, BACKGROUND, 1, tmp_path / "kept"))
+    result = extract_rois.extract(extract_rois.make_job(views, ROI, 1, tmp_path / "kept"))
     assert result.errors == ("",) * 4
     gray = stored * 1.0
     if "curve" in change:
         gray = gray_mapping.apply_curve("ddsm_lumisys", gray.astype(np.float32), 12)
     resampled = to_pixel_size(4095 - gray if "dark_is_dense" in change else gray, pixel_um)
     for view, roi, outside_fraction in zip(views, result.rois, result.outside, strict=True):
-        expected, fraction = lesion_roi(resampled, extract_rois.lesion_center(view), BACKGROUND)
+        expected, fraction = lesion_roi(resampled, extract_rois.lesion_center(view, ROI), ROI)
         difference = np.abs(roi.astype(int) - expected)
         assert difference.max() <= 1 and (difference > 0).mean() < 0.001  # rounding of halves
         assert outside_fraction == fraction
@@ -292,9 +292,7 @@ def test_bits_are_rejected_for_a_dicom_transformed_to_normalized_gray(tmp_path: 
         **{"pixel_um": (100.0, 100.0), "spacing_source": "x", "box": (140, 140, 160, 160)},
     )
     for bits, message in ((None, ""), (12, ""), (14, "bits 14 is invalid: the header defines")):
-        job = extract_rois.make_job(
-            [replace(view, bits=bits)], BACKGROUND, 1, tmp_path / f"kept{bits}"
-        )
+        job = extract_rois.make_job([replace(view, bits=bits)], ROI, 1, tmp_path / f"kept{bits}")
         assert extract_rois.extract(job).errors[0].startswith(message)
         assert bool(extract_rois.extract(job).errors[0]) == bool(message)
 
@@ -302,7 +300,7 @@ def test_bits_are_rejected_for_a_dicom_transformed_to_normalized_gray(tmp_path: 
 def test_unknown_curve_is_rejected(home: Path) -> None:
     (view,) = SOURCES["manifest"](f"{write_manifest(home, ROWS[:1])}/m.csv").views
     result = extract_rois.extract(
-        extract_rois.make_job([replace(view, curve="x")], BACKGROUND, 1, home / "kept")
+        extract_rois.make_job([replace(view, curve="x")], ROI, 1, home / "kept")
     )
     assert (
         result.errors[0].startswith("no curve 'x'; expected one of ddsm_dba")
@@ -389,7 +387,7 @@ def test_killed_ingest_resumes_bit_identically(
     options = {"manifest": {"outside": False}}  # as in tools/make_shards.py
     sheets = tmp_path / "contact_sheets"
     spec = f"manifest:{many}/m.csv"
-    ingest.make_shards(spec, tmp_path, BACKGROUND, options, contact_sheets=sheets)
+    ingest.make_shards(spec, tmp_path, ROI, options, contact_sheets=sheets)
     assert len(read_paths) == 24 - n_finished
     assert file_digests(tmp_path) == uninterrupted
 

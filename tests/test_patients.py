@@ -15,11 +15,12 @@ from mtl_jax import config, patient_notes
 from mtl_jax.data import crosswalk, duplicate_patients, ingest, patients
 from mtl_jax.experiments import console, guards, leak_checks, splits, study_inputs
 from mtl_jax.experiments.run_lists import cross_validation_runs, independent_test_runs
+from mtl_jax.imaging.roi import RoiSettings
 from mtl_jax.report import tables
 from mtl_jax.report.read_workdir import WorkFolder
 from mtl_jax.types import InputError, RoiSet
 
-BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
+ROI = RoiSettings()
 FOLDS = 2
 
 
@@ -328,7 +329,7 @@ def manifest(folder: Path, name: str, ids: list[str], **extra_columns: str) -> s
 
 
 def load(spec: str, cache: Path, **rules: bool) -> RoiSet:
-    return ingest.load(spec, cache, BACKGROUND, {}, ingest.Rules(**rules))
+    return ingest.load(spec, cache, ROI, {}, ingest.Rules(**rules))
 
 
 def test_two_manifests_of_one_hospital_share_their_patients(tmp_path: Path) -> None:

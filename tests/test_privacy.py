@@ -18,12 +18,13 @@ from test_imaging import write_pgm
 from mtl_jax.config import default
 from mtl_jax.data import ingest, privacy
 from mtl_jax.data.sources import SOURCES
+from mtl_jax.imaging.roi import RoiSettings
 from mtl_jax.report import tables
 from mtl_jax.report.read_workdir import WorkFolder
 from mtl_jax.types import Collection, InputError, RoiSet
 
 ROOT = Path(__file__).resolve().parents[1]
-BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
+ROI = RoiSettings()
 COLUMNS = "dataset,patient_id,lesion_id,view,image_path,truth,pixel_um,centre,notes"
 TEXT = dict.fromkeys(("LO", "SH", "ST", "LT", "UT", "UC"), "Zaphod Hospital")
 VALUES = TEXT | {
@@ -122,7 +123,7 @@ def test_planted_names_are_in_no_output(home: Path, tmp_path: Path, workers: int
 
 def make(home: Path, out: Path, **rules: object) -> RoiSet:
     settings = ingest.Rules(unusable="leave_out", **rules)
-    return ingest.make_shards(f"manifest:{home}/m.csv", out, BACKGROUND, {}, settings)
+    return ingest.make_shards(f"manifest:{home}/m.csv", out, ROI, {}, settings)
 
 
 def test_a_patient_has_one_pseudonym_for_one_key(
@@ -177,7 +178,7 @@ def test_ids_are_unchanged_if_requested_and_no_key_is_created(
     options = {"phantom": {"folder": tmp_path / "cache", "cases": 2, "seed": 0, "difficulty": 0.4}}
     options["phantom"] |= {"test_fraction": 0.5, "malignant_fraction": 0.5}
     options["phantom"] |= {"target": "sfm", "shared_signal": 1.0}
-    phantom = ingest.load("phantom:sfm", tmp_path / "cache", BACKGROUND, options)
+    phantom = ingest.load("phantom:sfm", tmp_path / "cache", ROI, options)
     assert phantom.index["case_id"][0] == "sfm-00000"
     assert not (tmp_path / "key").exists()
 
@@ -207,7 +208,7 @@ def test_a_key_in_a_folder_that_cannot_be_written_is_named_before_any_work(
         f"/proc: the original ids of the pseudonyms cannot be written.*set {privacy.KEY_VARIABLE}"
     )
     with pytest.raises(InputError, match=f"{message}.*--keep-ids"):
-        ingest.load(f"manifest:{home}/m.csv", tmp_path / "cache", BACKGROUND, {})
+        ingest.load(f"manifest:{home}/m.csv", tmp_path / "cache", ROI, {})
     assert not (tmp_path / "cache").exists()
     names = privacy.Pseudonyms(privacy.load_key())
     names.case("Müller")

@@ -15,11 +15,12 @@ from test_imaging import write_pgm
 from mtl_jax.commands import make_shards, verify_shards
 from mtl_jax.data import extract_rois, ingest, shards
 from mtl_jax.imaging.background import correct
+from mtl_jax.imaging.roi import RoiSettings
 from mtl_jax.io import atomic, command_line
 from mtl_jax.types import InputError
 
 HERE = Path(__file__).resolve().parents[1]
-BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
+ROI = RoiSettings()
 OWN_IDS = ingest.Rules(pseudonymise=False)
 COLUMNS = "dataset,patient_id,lesion_id,view,image_path,truth,pixel_um,circle,polarity,bits"
 ROWS = (
@@ -47,8 +48,8 @@ def write_rows(home: Path, rows: tuple[str, ...]) -> None:
     (home / "m.csv").write_text("\n".join((COLUMNS, *rows)) + "\n")
 
 
-def load(home: Path, background: dict[str, object] = BACKGROUND) -> shards.RoiSet:
-    return ingest.load(f"manifest:{home}/m.csv", home.parent / "cache", background, {}, OWN_IDS)
+def load(home: Path, roi: RoiSettings = ROI) -> shards.RoiSet:
+    return ingest.load(f"manifest:{home}/m.csv", home.parent / "cache", roi, {}, OWN_IDS)
 
 
 def stored(path: Path) -> np.ndarray:
@@ -60,7 +61,7 @@ def stored(path: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("corrected", [True, False])
 def test_rois_equal_the_imaging_steps_applied_by_hand(home: Path, corrected: bool) -> None:
-    rois = load(home, BACKGROUND | {"correct": corrected})
+    rois = load(home, RoiSettings(correct=corrected))
     a = stored(home / "a.pgm").reshape(300, 2, 310, 2).mean((1, 3))
     c = (255.0 - stored(home / "c.pgm")) * 4095 / 255
     expected = [
@@ -95,7 +96,7 @@ def test_index_and_manifest_record_the_ingest(home: Path) -> None:
         **{"left_out": 1, "unusable": 0, "constant": 0},
     }
     assert rois.manifest["left_out"] == [["P3/1/CC", "truth unknown"]]
-    assert rois.manifest["imaging"]["background"] == BACKGROUND
+    assert rois.manifest["imaging"] == ROI.record()
     # Shards may be published: they do not contain the folder where they were made.
     folder = next((home.parent / "cache").glob("[!.]*"))
     for name in ("manifest.json", "index.csv"):
@@ -115,7 +116,7 @@ def test_shards_are_made_again_only_if_something_changed(
     again = load(home)
     assert len(read) == 3
     np.testing.assert_array_equal(first.shards[0], again.shards[0])
-    load(home, BACKGROUND | {"correct": False})
+    load(home, RoiSettings(correct=False))
     assert len(read) == 6
     write_rows(home, ROWS[:3])
     assert len(load(home)) == 3 and len(read) == 8
@@ -126,23 +127,21 @@ def test_shards_are_made_again_only_if_something_changed(
 
 
 def test_same_input_gives_the_same_bytes(home: Path) -> None:
-    made = [
-        ingest.make_shards(f"manifest:{home}/m.csv", home / out, BACKGROUND, {}) for out in "pq"
-    ]
+    made = [ingest.make_shards(f"manifest:{home}/m.csv", home / out, ROI, {}) for out in "pq"]
     assert made[0].manifest == made[1].manifest
     for name in ("roi-00000.npy", "index.csv", "audit.csv", "manifest.json"):
         assert (home / "p/mine" / name).read_bytes() == (home / "q/mine" / name).read_bytes()
-    opened = ingest.load(f"shards:{home}/p/mine", home / "cache", BACKGROUND, {})
+    opened = ingest.load(f"shards:{home}/p/mine", home / "cache", ROI, {})
     np.testing.assert_array_equal(opened.shards[0], made[0].shards[0])
     write_rows(home, ROWS[:2])
     with pytest.raises(InputError, match="contains shards made from other data"):
-        ingest.make_shards(f"manifest:{home}/m.csv", home / "p", BACKGROUND, {})
+        ingest.make_shards(f"manifest:{home}/m.csv", home / "p", ROI, {})
 
 
 def test_many_shards_keep_the_order(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = np.array(load(home).shards[0])
     monkeypatch.setattr(ingest, "SHARD_ROIS", 3)
-    rois = ingest.make_shards(f"manifest:{home}/m.csv", home / "out", BACKGROUND, {}, OWN_IDS)
+    rois = ingest.make_shards(f"manifest:{home}/m.csv", home / "out", ROI, {}, OWN_IDS)
     assert [len(shard) for shard in rois.shards] == [3, 1]
     np.testing.assert_array_equal(np.concatenate(rois.shards), whole)
 

@@ -14,6 +14,7 @@ from test_imaging import write_dicom, write_pgm
 
 from mtl_jax.data import ingest
 from mtl_jax.data.sources import SOURCES, manifest, mini_mias
+from mtl_jax.imaging.roi import RoiSettings
 from mtl_jax.types import Collection, InputError
 
 HERE = Path(__file__).resolve().parents[1]
@@ -22,7 +23,7 @@ needs_films = pytest.mark.skipif(
     not MINI_MIAS.is_dir(), reason="the mini-MIAS films are not beside this folder"
 )
 MASSES = ("CIRC", "SPIC", "MISC")
-BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
+ROI = RoiSettings()
 
 INFO = """MIAS free text: 1st column: MIAS database reference number.
                 CIRC - Well-defined/circumscribed masses
@@ -259,7 +260,7 @@ def test_a_lesion_is_in_the_middle_of_its_roi(
     header = list(lines[0])
     text = [",".join(header), *(",".join(f'"{line[name]}"' for name in header) for line in lines)]
     (tmp_path / "m.csv").write_text("\n".join(text) + "\n")
-    flat = BACKGROUND | {"correct": False}
+    flat = RoiSettings(correct=False)
     rois = ingest.load(f"manifest:{tmp_path}/m.csv", tmp_path / "cache", flat, {})
     assert len(rois) == len(lines)
     for roi in np.concatenate(rois.shards):
@@ -272,7 +273,7 @@ def test_a_lesion_of_mini_mias_is_in_the_middle_of_its_roi(tmp_path: Path) -> No
     gray = film((1024, 1024), (1023 - 425 + 0.5, 535.5, 30), top=255)
     write_pgm(tmp_path / "mdb001.pgm", gray, 255)
     options = {"mini_mias": {"classes": MASSES}}
-    flat = BACKGROUND | {"correct": False}
+    flat = RoiSettings(correct=False)
     rois = ingest.load(f"mini_mias:{tmp_path}", tmp_path / "cache", flat, options)
     assert offset(rois.shards[0][0]) < 1
 
@@ -664,10 +665,10 @@ def test_a_file_that_is_not_a_manifest_is_rejected(
 def test_an_unknown_source_is_rejected() -> None:
     assert {"manifest", "mini_mias"} <= set(SOURCES)
     with pytest.raises(InputError, match="expected one of .*manifest, mini_mias.*shards"):
-        ingest.load("nomias:x", Path("cache"), BACKGROUND, {})
+        ingest.load("nomias:x", Path("cache"), ROI, {})
     for spec in ("mini_mias", "mini_mias:", ":x"):
         with pytest.raises(InputError, match="expected name:path, as in mini_mias:"):
-            ingest.load(spec, Path("cache"), BACKGROUND, {})
+            ingest.load(spec, Path("cache"), ROI, {})
 
 
 def test_the_dataset_of_the_majority_of_rows_is_used(tmp_path: Path) -> None:

@@ -16,10 +16,10 @@ from kit.contradictions import ALTERATIONS, Sample, alter, make_sample, write
 from mtl_jax.data import ingest, ingest_plan, plausibility
 from mtl_jax.data.sources import SOURCES, manifest
 from mtl_jax.imaging import table_vs_header
-from mtl_jax.imaging.roi import GRAY_PER_COUNT
+from mtl_jax.imaging.roi import GRAY_PER_COUNT, RoiSettings
 from mtl_jax.types import Collection, InputError, LesionView
 
-BACKGROUND = {"correct": False, "along_mm": 3.2, "depth_mm": 1.6}
+ROI = RoiSettings(correct=False)
 HALF_A_COUNT = 0.5 + 0.02  # plus the float32 error of 4095 levels of 8 counts
 # By the rules the table overrides the header, so an error of the table remains, with a note.
 OVERRULED = (table_vs_header.SPACING_OVERRIDDEN, plausibility.POLARITY)
@@ -58,7 +58,7 @@ def ingest_samples(
     collection = Collection("fuzz", home, tuple(views))
     monkeypatch.setitem(SOURCES, "manifest", lambda path: collection)
     rules = ingest_plan.Rules(pseudonymise=False, unusable="leave_out")
-    rois = ingest.load(f"manifest:{home}", home / "cache", BACKGROUND, {}, rules)
+    rois = ingest.load(f"manifest:{home}", home / "cache", ROI, {}, rules)
     (audit,) = (home / "cache").glob("fuzz-*/audit.csv")
     with audit.open(newline="") as file:
         lines = {row["case_id"]: row for row in csv.DictReader(file) if row["lesion_id"] == "1"}

@@ -23,11 +23,11 @@ from pydicom.encaps import encapsulate
 from scipy import ndimage
 
 from mtl_jax.data import ingest
+from mtl_jax.imaging.roi import RoiSettings
 
 SHAPE = (4000, 3000)
 IMAGES = {"ExplicitVRLittleEndian": 48, "JPEGLosslessSV1": 12, "JPEG2000Lossless": 6}
 DISTINCT = 3  # files; the rest are further names of them
-BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
 
 
 def speed(rounds: int = 3) -> Iterator[dict]:
@@ -123,7 +123,7 @@ def _read(path: Path) -> int:
 
 def _ingest(home: Path, out: Path, processes: int) -> None:
     rules = ingest.Rules(pseudonymise=False, workers=processes)
-    ingest.make_shards(f"manifest:{home}/m.csv", out, BACKGROUND, {}, rules)
+    ingest.make_shards(f"manifest:{home}/m.csv", out, RoiSettings(), {}, rules)
 
 
 def write_images(home: Path, syntax: str, count: int) -> list[Path]:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from bench_ingest import BACKGROUND, write_images
+from bench_ingest import write_images
 
 from mtl_jax import bundle
 from mtl_jax.bundle import lesion_table, scoring, training_ranges
 from mtl_jax.imaging.read_image import read_stored
+from mtl_jax.imaging.roi import RoiSettings
 from mtl_jax.models import alexnet
 
 IMAGES = {"ExplicitVRLittleEndian": 100, "JPEGLosslessSV1": 24}
@@ -84,7 +85,7 @@ def _untrained() -> bundle.Model:
     about = {
         "run": {"tasks": ["x"], "input_mean": {"x": 0.0}, "input_std": {"x": 1000.0}},
         "network": {"outputs": 2, "lrn": False},
-        "preprocessing": {"background": BACKGROUND},
+        "preprocessing": RoiSettings().record(),
         "training": {"x": limits},
         "calibration": None,
         "far": 1.0,

@@ -13,10 +13,9 @@ import sys
 import numpy as np
 from PIL import Image
 
-from mtl_jax.config import default
 from mtl_jax.imaging.gray_mapping import raw_dm
 from mtl_jax.imaging.resample import to_pixel_size
-from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM, lesion_roi
+from mtl_jax.imaging.roi import GRAY_PER_COUNT, RoiSettings, lesion_roi
 from mtl_jax.io import command_line, paths
 from mtl_jax.phantom.case import simulate_case
 from mtl_jax.phantom.receptor import RECEPTORS
@@ -94,12 +93,11 @@ def _rois() -> tuple[np.ndarray, tuple[float, float], np.ndarray, np.ndarray]:
     view = simulate_case(KIND, 0, CASE, malignant=True, difficulty=0.0).views[0]
     box, pixel_um = view.box, 1000 * receptor.pixel_mm
     values = raw_dm(view.stored, receptor.bits)
-    gray = to_pixel_size(values, (pixel_um, pixel_um), PIXEL_UM)
-    ratio = PIXEL_UM / pixel_um
+    gray = to_pixel_size(values, (pixel_um, pixel_um))
+    ratio = RoiSettings().pixel_um / pixel_um
     centre = ((box[0] + box[2]) / 2 / ratio, (box[1] + box[3]) / 2 / ratio)
-    settings = default().data.background.to_dict()
     raw, flat = (
-        lesion_roi(gray, centre, settings | {"correct": correct})[0] * GRAY_PER_COUNT
+        lesion_roi(gray, centre, RoiSettings(correct=correct))[0] * GRAY_PER_COUNT
         for correct in (False, True)
     )
     return gray, centre, raw, flat

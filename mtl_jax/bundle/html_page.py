@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from mtl_jax.bundle import evaluation
 from mtl_jax.bundle.reliability import reliability_figure
+from mtl_jax.imaging.roi import RoiSettings
 
 TEMPLATE = Path(__file__).with_name("scores.html")
 SCRIPT = Path(__file__).with_name("scores.js")
@@ -36,7 +37,9 @@ def render(
     for letter, record, about in zip("AB", records, abouts, strict=False):
         lesions = [lesion | {"letter": letter} for lesion in record["lesions"]]
         checks = _checks(about, scores["evaluation"], len(models))
+        extent_mm = RoiSettings.from_record(about["preprocessing"]).extent_mm
         model = {"letter": letter, "about": about, "lesions": lesions, "checks": checks}
+        model["extent_mm"] = extent_mm
         models.append(record | model | {"figure": reliability_figure(checks)})
     by_lesion = zip(*(model["lesions"] for model in models), strict=True)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(

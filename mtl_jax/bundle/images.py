@@ -21,7 +21,7 @@ def roi_png(counts: np.ndarray) -> bytes:
 def attribution_png(counts: np.ndarray, attribution: np.ndarray) -> bytes:
     """Return an ROI overlaid with its attribution map (128, 128) as PNG.
 
-    Orange supports malignant and blue supports benign. The map is smoothed over 1.2 mm, and its
+    Orange supports malignant and blue supports benign. The map is smoothed over 6 pixels, and its
     99th percentile has full colour.
     """
     smoothed = smooth_map(attribution)

@@ -13,7 +13,7 @@ from mtl_jax.bundle import calibration
 from mtl_jax.config import ALEXNET
 from mtl_jax.data import extract_rois
 from mtl_jax.imaging.image_formats import FLOAT_BITS
-from mtl_jax.imaging.roi import PIXEL_UM
+from mtl_jax.imaging.roi import RoiSettings
 from mtl_jax.imaging.stored_image import StoredImage
 from mtl_jax.imaging.value_checks import check_pixel_um
 from mtl_jax.models import registry, response_norm
@@ -22,7 +22,7 @@ from mtl_jax.training.dataset import Dataset, make_dataset
 from mtl_jax.training.predict import predict_with_features
 from mtl_jax.types import UNKNOWN, Box, InputError, LesionView, Params
 
-ASSUMED_PIXEL_SIZE = f"pixel_um was not given: {PIXEL_UM:g} um was assumed"
+ASSUMED_PIXEL_SIZE = "pixel_um was not given: {:g} um was assumed"
 
 
 class Reference(NamedTuple):
@@ -113,6 +113,11 @@ class Model:
             raise ValueError("the response normalization has unknown fields")
         return registry.build(settings.get("backbone", ALEXNET), settings["outputs"], lrn)
 
+    @property
+    def roi(self) -> RoiSettings:
+        """How the ROIs were made."""
+        return RoiSettings.from_record(self.about["preprocessing"])
+
     def task(self, name: str | None = None) -> str:
         """Return `name`, by default the tested collection; InputError if it was not trained on."""
         if name is not None and name not in self.tasks:
@@ -136,8 +141,8 @@ class Model:
         boxes
             (top, left, bottom, right) of each lesion in pixels, half open.
         pixel_um
-            Pixel size in µm: one number, or (row, column). By default 200 is assumed, which is
-            recorded in `assumptions`.
+            Pixel size in µm: one number, or (row, column). By default that of the ROI is assumed
+            (200 for the paper's 25.6 mm), which is recorded in `assumptions`.
         bits
             Bits of gray, 1 to 16; by default those of the pixel type, 12 for float.
         task
@@ -171,16 +176,15 @@ class Model:
             if not np.isfinite(values).all():
                 raise InputError("pixels contain values that are not finite")
         if pixel_um is None:
-            pixel_um = PIXEL_UM
-            if ASSUMED_PIXEL_SIZE not in self.assumptions:
-                self.assumptions.append(ASSUMED_PIXEL_SIZE)
-                warnings.warn(f"{ASSUMED_PIXEL_SIZE}; pass the pixel size in um", stacklevel=2)
+            pixel_um = self.roi.pixel_um
+            assumption = ASSUMED_PIXEL_SIZE.format(pixel_um)
+            if assumption not in self.assumptions:
+                self.assumptions.append(assumption)
+                warnings.warn(f"{assumption}; pass the pixel size in um", stacklevel=2)
         depth = _depth(values.dtype, bits)
         given_depth = None if bits is None else depth
         views = [_unlabelled_view(box, _pixel_size(pixel_um), given_depth) for box in boxes]
-        extracted = cut_rois(
-            StoredImage(values, depth), views, self.about["preprocessing"]["background"]
-        )
+        extracted = cut_rois(StoredImage(values, depth), views, self.roi)
         for text in dict.fromkeys(note.text for notes in extracted.notes for note in notes):
             warnings.warn(text, stacklevel=2)
         return self.score_rois(extracted.rois, task)[0]
@@ -268,7 +272,7 @@ class Model:
 
 
 def cut_rois(
-    image: StoredImage, views: Sequence[LesionView], background: dict[str, Any]
+    image: StoredImage, views: Sequence[LesionView], roi: RoiSettings
 ) -> extract_rois.ImageRois:
     """Extract the ROIs of one image, with the fraction of each outside it and notes on the image.
 
@@ -284,7 +288,7 @@ def cut_rois(
                 f" {height} rows and {width} columns (top;left;bottom;right)"
             )
         check_pixel_um(view.pixel_um, view.spacing_source)
-    extracted = extract_rois.crop_rois(image, views, background)
+    extracted = extract_rois.crop_rois(image, views, roi)
     for view, error in zip(views, extracted.errors, strict=True):
         if error:
             box = ";".join(f"{edge:g}" for edge in view.box)

@@ -126,7 +126,6 @@ def _extract_rois(
     for i, row in enumerate(rows):
         key = row.view.image_path, row.view.frame, row.view.bits
         by_image.setdefault(key, []).append(i)
-    background = model.about["preprocessing"]["background"]
     counts = np.zeros((len(rows), 128, 128), np.int16)
     outside = np.zeros(len(rows))
     notes: list[tuple[Note, ...]] = [()] * len(rows)
@@ -149,7 +148,7 @@ def _extract_rois(
                     " views of the lesion would count them twice; delete one row"
                 )
             try:
-                extracted = bundles.cut_rois(image, [row.view], background)
+                extracted = bundles.cut_rois(image, [row.view], model.roi)
             except InputError as error:
                 raise InputError(f"{row.where}: {error}") from error
             counts[i], outside[i] = extracted.rois[0], extracted.outside[0]

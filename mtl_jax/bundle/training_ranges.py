@@ -8,7 +8,7 @@ import numpy as np
 from mtl_jax.imaging.roi import GRAY_PER_COUNT
 from mtl_jax.types import ROI_PIXELS
 
-CENTRE = slice(ROI_PIXELS // 2 - 16, ROI_PIXELS // 2 + 16)  # 6.4 mm
+CENTRE = slice(ROI_PIXELS // 2 - 16, ROI_PIXELS // 2 + 16)  # a quarter of its side
 FAR_PERCENTILE = 99.0  # of the distance between a training lesion and its nearest neighbour
 FLAG_TEXTS = {
     "pixel_um": "pixel size {value:.4g} um",

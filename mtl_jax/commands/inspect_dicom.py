@@ -19,13 +19,13 @@ from PIL import Image, ImageDraw
 from mtl_jax.imaging.dicom import is_dicom, read_with_record
 from mtl_jax.imaging.read_image import read_stored
 from mtl_jax.imaging.resample import block_size, to_pixel_size
-from mtl_jax.imaging.roi import PIXEL_UM
 from mtl_jax.imaging.table_vs_header import same_spacing
 from mtl_jax.imaging.value_checks import check_pixel_um, check_values
 from mtl_jax.io import atomic, paths
 from mtl_jax.types import InputError
 
 Box = tuple[float, float, float, float]
+SHOWN_UM = 200.0  # pixel size of the PNG
 PERCENTILES = (0.1, 1, 50, 99, 99.9)
 
 
@@ -156,12 +156,12 @@ def _line(item: tuple[str, object]) -> str:
 
 def _image(gray: np.ndarray, pixel_um: tuple[float, float], box: Box | None) -> Image.Image:
     """Return an 8-bit image at 200 um, windowed to the percentiles 0.5 and 99.5."""
-    small = to_pixel_size(gray, (pixel_um[0], pixel_um[1]), PIXEL_UM)
+    small = to_pixel_size(gray, (pixel_um[0], pixel_um[1]), SHOWN_UM)
     low, high = np.percentile(small, (0.5, 99.5))
     scaled = (small - low) / max(high - low, 1.0)
     picture = Image.fromarray((255 * np.clip(scaled, 0, 1)).astype(np.uint8)).convert("RGB")
     if box:
-        rows, columns = block_size((pixel_um[0], pixel_um[1]), PIXEL_UM)
+        rows, columns = block_size((pixel_um[0], pixel_um[1]), SHOWN_UM)
         top, left, bottom, right = box
         corners = (left / columns, top / rows, right / columns, bottom / rows)
         ImageDraw.Draw(picture).rectangle(corners, outline=(255, 80, 0), width=2)

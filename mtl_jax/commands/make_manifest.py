@@ -228,11 +228,11 @@ def _extract(
     """Extract the ROIs as an ingest does; every lesion view that cannot be used is an error."""
     data = config.default().data
     data.workers = flags.workers
-    background, options, rules = ingest.read_settings(data.to_dict(), scratch)
+    roi, options, rules = ingest.read_settings(data.to_dict(), scratch)
     # The policy is chosen with the job, so that the manifest has every reference standard.
     rules = replace(rules, truth_policy="birads")
     try:
-        plan = plan_collection("manifest", collection, background, options["manifest"], rules)
+        plan = plan_collection("manifest", collection, roi, options["manifest"], rules)
     except InputError as error:
         errors.add(str(flags.table), str(error))
         return None

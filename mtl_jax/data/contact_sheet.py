@@ -37,6 +37,7 @@ def write(folder: Path, plan: Plan, outcome: Outcome) -> Path:
         "name": plan.collection.name,
         "rois": len(outcome.extracted),
         "images": len(images),
+        "extent_mm": plan.roi.extent_mm,
         "missing": sum(not job.strip_path.is_file() for job, _ in images),
         "pages": len(pages),
         "file_name": _file_name,

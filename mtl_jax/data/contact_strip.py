@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mtl_jax.imaging.display import window
-from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM
-from mtl_jax.types import ROI_PIXELS, LesionView
+from mtl_jax.imaging.roi import GRAY_PER_COUNT
+from mtl_jax.types import LesionView
 
 SIDE = 384  # pixels of the longer side of the image
 ROI_SIDE = 256
@@ -22,7 +22,11 @@ QUALITY = 80
 
 
 def draw(
-    gray: np.ndarray, shape: Sequence[int], views: Sequence[LesionView], rois: np.ndarray
+    gray: np.ndarray,
+    shape: Sequence[int],
+    views: Sequence[LesionView],
+    rois: np.ndarray,
+    extent_mm: float,
 ) -> bytes:
     """Return the strip as a JPEG file: the image, then the ROIs in the order of `views`.
 
@@ -37,6 +41,8 @@ def draw(
         shows the field of the ROI.
     rois
         (n, 128, 128) counts, after background correction.
+    extent_mm
+        Side of the field.
     """
     height_um, width_um = (size * um for size, um in zip(shape, views[0].pixel_um, strict=True))
     scale = SIDE / max(height_um, width_um)  # pixels of the strip in a µm
@@ -47,7 +53,7 @@ def draw(
     strip.paste(picture, (0, 0))
     pen = ImageDraw.Draw(strip)
     for number, (view, roi) in enumerate(zip(views, rois, strict=True), start=1):
-        _draw_box(pen, view, scale, str(number), size)
+        _draw_box(pen, view, scale, str(number), size, extent_mm)
         left = size[0] + GAP + (number - 1) * (ROI_SIDE + GAP)
         shown = _to_image(roi * np.float32(GRAY_PER_COUNT))
         strip.paste(shown.resize((ROI_SIDE, ROI_SIDE), Image.Resampling.BILINEAR), (left, 0))
@@ -69,13 +75,14 @@ def _draw_box(
     scale: float,
     number: str,
     size: tuple[int, int],
+    extent_mm: float,
 ) -> None:
     """Draw the lesion and the field of its ROI; `scale` is pixels of the strip in a µm."""
     top, left, bottom, right = (
         edge * um * scale for edge, um in zip(view.box, view.pixel_um * 2, strict=True)
     )
     row, column = (top + bottom) / 2, (left + right) / 2
-    half = ROI_PIXELS * PIXEL_UM * scale / 2
+    half = extent_mm * 1000 * scale / 2
     pen.rectangle((column - half, row - half, column + half, row + half), outline=FIELD_COLOR)
     if bottom > top and right > left:
         pen.rectangle((left, top, right, bottom), outline=BOX_COLOR, width=2)

@@ -104,7 +104,7 @@ def _make_jobs(
     return [
         extract_rois.make_job(
             [plan.collection.views[number] for number in numbers],
-            plan.background,
+            plan.roi,
             shards.FORMAT_VERSION,
             scratch,
             header_key,

@@ -4,10 +4,10 @@ import contextlib
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,8 +28,8 @@ from mtl_jax.imaging.dicom_attributes import MAGNIFIED
 from mtl_jax.imaging.gray_mapping import apply_curve
 from mtl_jax.imaging.lesion_contrast import lesion_contrast
 from mtl_jax.imaging.read_image import read_stored
-from mtl_jax.imaging.resample import average_blocks, block_size, input_slice, output_shape
-from mtl_jax.imaging.roi import PIXEL_UM, roi_indices, to_12_bit, to_counts
+from mtl_jax.imaging.resample import block_size, input_slice, output_shape, resample_part
+from mtl_jax.imaging.roi import RoiSettings, roi_indices, to_12_bit, to_counts
 from mtl_jax.imaging.stored_image import StoredImage
 from mtl_jax.imaging.table_vs_header import compare
 from mtl_jax.imaging.value_checks import check_pixel_um, check_values
@@ -37,6 +37,7 @@ from mtl_jax.io import atomic
 from mtl_jax.io.progress import Bar
 from mtl_jax.types import ROI_PIXELS, InputError, LesionView, Note
 
+INTERPOLATED = "the pixels are coarser than those of the ROI and were interpolated"
 # Increase it when a rule of docs/facts.md changes: cached ROIs and shards are then made again.
 RULES_VERSION = 3
 
@@ -50,7 +51,7 @@ class ImageJob(NamedTuple):
     """
 
     views: tuple[LesionView, ...]
-    background: Mapping[str, Any]
+    roi: RoiSettings
     cache_path: Path
     header_key: bytes = b""
     user_table: bool = True
@@ -89,7 +90,7 @@ class ImageRois(NamedTuple):
 
 def make_job(
     views: Sequence[LesionView],
-    background: Mapping[str, Any],
+    roi: RoiSettings,
     version: int,
     folder: Path,
     header_key: bytes = b"",
@@ -101,14 +102,14 @@ def make_job(
     The name of its cache file is a hash of `version`, the file's size and mtime, and everything
     else that determines the pixels and notes. `strip` does not change them.
     """
-    facts = [version, RULES_VERSION, dict(background), user_table]
+    facts = [version, RULES_VERSION, vars(roi), user_table]
     facts += [file_stamp(views[0].image_path), str(views[0].image_path)]
     facts += [[v.frame, v.box, v.pixel_um, v.bits, v.dark_is_dense, v.curve] for v in views]
     facts += [[v.laterality, v.view, v.modality, v.spacing_source] for v in views]
     facts.append(hashlib.sha256(header_key).hexdigest())
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     cache_path = folder / f"{digest[:24]}.kept"
-    return ImageJob(tuple(views), background, cache_path, header_key, user_table, strip)
+    return ImageJob(tuple(views), roi, cache_path, header_key, user_table, strip)
 
 
 def file_stamp(path: Path) -> tuple[int, int]:
@@ -166,9 +167,9 @@ def extract(job: ImageJob) -> ImageRois:
     return result
 
 
-def lesion_center(view: LesionView) -> tuple[float, float]:
-    """Return the (row, column) of the center of the lesion's box, in pixels of 200 µm."""
-    rows, columns = block_size(view.pixel_um, PIXEL_UM)
+def lesion_center(view: LesionView, roi: RoiSettings) -> tuple[float, float]:
+    """Return the (row, column) of the center of the lesion's box, in pixels of the ROI."""
+    rows, columns = block_size(view.pixel_um, roi.pixel_um, roi.upsample)
     top, left, bottom, right = view.box
     return (top + bottom) / 2 / rows, (left + right) / 2 / columns
 
@@ -222,7 +223,7 @@ def _extract_image(job: ImageJob) -> ImageRois:
         return ImageRois(*empty, (reason,) * len(views), unreadable=True)
     if image.magnified:
         return ImageRois(*empty, (MAGNIFIED,) * len(views), excluded=True)
-    cropped = crop_rois(image, views, job.background, job.user_table)
+    cropped = crop_rois(image, views, job.roi, job.user_table)
     result = _compare_header(cropped, image, job)
     patient = header_digest(job.header_key, image.patient_id) if job.header_key else ""
     if job.strip:
@@ -246,7 +247,9 @@ def _save_strip(job: ImageJob, image: StoredImage, result: ImageRois) -> None:
         stored = image.gray(every, every)
         limits = float(stored.min()), float(stored.max())
         gray = _normalize_gray(stored, limits, views[0], bits)
-        strip = contact_strip.draw(gray, image.values.shape, views, result.rois[usable])
+        strip = contact_strip.draw(
+            gray, image.values.shape, views, result.rois[usable], job.roi.extent_mm
+        )
         job.strip_path.parent.mkdir(parents=True, exist_ok=True)
         contact_strip.write_private(job.strip_path, strip)
 
@@ -266,7 +269,7 @@ def _compare_header(result: ImageRois, image: StoredImage, job: ImageJob) -> Ima
 def crop_rois(
     image: StoredImage,
     views: Sequence[LesionView],
-    background: Mapping[str, Any],
+    roi: RoiSettings,
     user_table: bool = True,
 ) -> ImageRois:
     """Return the ROIs of `image` around the lesions of `views`, at ingest and at scoring."""
@@ -282,14 +285,14 @@ def crop_rois(
             check_pixel_um(view.pixel_um, view.spacing_source)
             if view.bits not in image_notes:
                 image_notes[view.bits] = image.notes + check_values(image, view.bits)
-            view_notes = check_polarity(view, image)
-            roi, outside[number] = _crop_roi(image, limits, view)
+            view_notes = check_polarity(view, image) + _resolution_note(view, roi.pixel_um)
+            pixels, outside[number] = _crop_roi(image, limits, view, roi)
             view_notes += check_location(view.box, image.values.shape, view.pixel_um, user_table)
-            contrast[number] = lesion_contrast(roi, _sides(view))
-            rois[number] = to_counts(roi, background)
+            contrast[number] = lesion_contrast(pixels, _sides(view, roi.pixel_um))
+            rois[number] = to_counts(pixels, roi)
             if constant_rows(rois[number : number + 1]).item():
                 constant.add(number)
-                raise InputError(f"{ONE_GRAY} ({roi[0, 0]:g} of 4095){CONSTANT_CURE}")
+                raise InputError(f"{ONE_GRAY} ({pixels[0, 0]:g} of 4095){CONSTANT_CURE}")
             errors.append("")
         except InputError as error:
             view_notes = ()
@@ -313,29 +316,38 @@ def _largest(image: StoredImage) -> float:
     return float("nan") if image.values.dtype.kind == "f" or is_exposure else image.largest
 
 
-def _sides(view: LesionView) -> tuple[float, float]:
-    """Return the height and width of the lesion's box in pixels of 200 µm."""
+def _sides(view: LesionView, pixel_um: float) -> tuple[float, float]:
+    """Return the height and width of the lesion's box in pixels of the ROI."""
     top, left, bottom, right = view.box
     row_um, column_um = view.pixel_um
-    return (bottom - top) * row_um / PIXEL_UM, (right - left) * column_um / PIXEL_UM
+    return (bottom - top) * row_um / pixel_um, (right - left) * column_um / pixel_um
+
+
+def _resolution_note(view: LesionView, pixel_um: float) -> tuple[Note, ...]:
+    """Return a note if the pixels of the image are coarser than those of the ROI."""
+    if min(block_size(view.pixel_um, pixel_um, upsample=True)) >= 1.0:
+        return ()
+    row, column = view.pixel_um
+    return (Note(INTERPOLATED, f"{row:g} x {column:g} um to {pixel_um:g} um"),)
 
 
 def _crop_roi(
-    image: StoredImage, limits: tuple[float, float], view: LesionView
+    image: StoredImage, limits: tuple[float, float], view: LesionView, roi: RoiSettings
 ) -> tuple[np.ndarray, float]:
-    """Return the (128, 128) ROI around a lesion, 12-bit gray at 200 µm, and the fraction outside.
+    """Return the (128, 128) ROI around a lesion, 12-bit gray, and its fraction outside the image.
 
-    Only the part of the image that it covers is processed.
+    Only the part of the image that it needs is processed.
     """
-    spans = block_size(view.pixel_um, PIXEL_UM)
-    shape = output_shape(image.values.shape, spans, PIXEL_UM)
-    rows, columns, outside = roi_indices(lesion_center(view), shape)
+    spans = block_size(view.pixel_um, roi.pixel_um, roi.upsample)
+    shape = output_shape(image.values.shape, spans, roi.pixel_um)
+    rows, columns, outside = roi_indices(lesion_center(view, roi), shape, roi.pixel_um)
     down, across = ((int(p.min()), int(p.max()) + 1) for p in (rows, columns))
     height, width = image.values.shape
     part = image.gray(input_slice(spans[0], down, height), input_slice(spans[1], across, width))
     gray = _normalize_gray(part, limits, view, view.bits or image.bits)
-    roi = average_blocks(gray, spans, down, across)
-    return roi[np.ix_(rows - down[0], columns - across[0])], outside
+    # Interpolation may overshoot the gray scale, which the counts of a shard cannot hold.
+    pixels = np.clip(resample_part(gray, spans, down, across), 0.0, 4095.0)
+    return pixels[np.ix_(rows - down[0], columns - across[0])], outside
 
 
 def _normalize_gray(

@@ -5,19 +5,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtl_jax.data import audit, extract_rois, shards
+from mtl_jax.imaging.roi import RoiSettings
 from mtl_jax.io.csv_safe import escape_formula
 from mtl_jax.types import LesionView
 
 
 def index_rows(
-    views: Sequence[LesionView], images: Sequence[str], outside: Sequence[float]
+    views: Sequence[LesionView],
+    images: Sequence[str],
+    outside: Sequence[float],
+    roi: RoiSettings,
 ) -> list[dict[str, Any]]:
     """Return the rows of index.csv; `outside` is the fraction of each ROI outside its image."""
     index = []
     repeats: Counter[str] = Counter()
     for view, image, fraction in zip(views, images, outside, strict=True):
         top, left, bottom, right = view.box
-        row, column = extract_rois.lesion_center(view)
+        row, column = extract_rois.lesion_center(view, roi)
         roi_id = f"{view.collection}/{audit.item_name(view)}"
         repeats[roi_id] += 1
         record = {

@@ -34,6 +34,7 @@ from mtl_jax.data.ingest_plan import (
 from mtl_jax.data.sources import SOURCES
 from mtl_jax.data.table_errors import MAX_ERRORS, join_errors
 from mtl_jax.exclusion_reasons import group_by_reason
+from mtl_jax.imaging.roi import RoiSettings
 from mtl_jax.io import atomic
 from mtl_jax.types import ROI_PIXELS, InputError, RoiSet
 
@@ -42,8 +43,8 @@ SHARD_ROIS = 2048  # ROIs per shard: 64 MiB, which are in memory at once
 
 def read_settings(
     data: Mapping[str, Any], folder: Path
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]], Rules]:
-    """Return the background, the options of each source and the rules from `config.data`.
+) -> tuple[RoiSettings, dict[str, dict[str, Any]], Rules]:
+    """Return the settings of the ROIs, the options of each source and the rules from `config.data`.
 
     The sources that write files do so in `folder`. The phantom also needs the name of the target.
     """
@@ -52,13 +53,13 @@ def read_settings(
         options[writer]["folder"] = folder
     options["phantom"]["target"] = data["target"]
     rules = Rules(**{field.name: data[field.name] for field in fields(Rules)})
-    return dict(data["background"]), options, rules
+    return RoiSettings.from_config(data), options, rules
 
 
 def load(
     spec: str,
     cache: Path,
-    background: Mapping[str, Any],
+    roi: RoiSettings,
     options: Mapping[str, Mapping[str, Any]],
     rules: Rules = DEFAULT_RULES,
     contact_sheets: Path | None = None,
@@ -66,17 +67,18 @@ def load(
     """Return the ROIs of a collection, making its shards if they are not in the cache.
 
     `spec` is 'name:path' of a source, or 'shards:PATH' to open existing shards. Shards are made in
-    `cache`/<collection>-<fingerprint>. `background` is {'correct', 'along_mm', 'depth_mm'}, and
-    `options` holds the keyword arguments of each source. With the shards, a contact sheet is
-    written to `contact_sheets`/<collection>-<fingerprint>, unless it is None. Raises InputError if
-    a file of the user is invalid, or under strict rules has a correction.
+    `cache`/<collection>-<fingerprint>. `options` holds the keyword arguments of each source. With
+    the shards, a contact sheet is written to `contact_sheets`/<collection>-<fingerprint>, unless it
+    is None. Raises InputError if a file of the user is invalid, existing shards have another field
+    of view than `roi`, or under strict rules a collection has a correction.
     """
     name, path = _split_spec(spec)
     if name == "shards":
         rois = constant_rois.leave_out(shards.open_shards(Path(path)))
         _reject_unaccepted(rois, path, rules)
+        _reject_other_rois(rois, path, roi)
         return rois
-    plan = make_plan(name, path, background, options.get(name, {}), rules)
+    plan = make_plan(name, path, roi, options.get(name, {}), rules)
     folder = Path(cache) / f"{plan.collection.name}-{plan.fingerprint[:12]}"
     return _open_or_make(folder, plan, rules, contact_sheets)
 
@@ -84,7 +86,7 @@ def load(
 def make_shards(
     spec: str,
     out: Path,
-    background: Mapping[str, Any],
+    roi: RoiSettings,
     options: Mapping[str, Mapping[str, Any]],
     rules: Rules = DEFAULT_RULES,
     contact_sheets: Path | None = None,
@@ -95,7 +97,7 @@ def make_shards(
         raise InputError(
             f"data source {spec!r}: these are shards already; name a source collection"
         )
-    plan = make_plan(name, path, background, options.get(name, {}), rules)
+    plan = make_plan(name, path, roi, options.get(name, {}), rules)
     folder = Path(out) / plan.collection.name
     rois = _open_or_make(folder, plan, rules, contact_sheets)
     if rois.manifest.get("fingerprint") != plan.fingerprint:
@@ -130,6 +132,18 @@ def _reject_unaccepted(rois: RoiSet, path: str, rules: Rules) -> None:
         )
     if rules.strict:
         _reject_corrected(rois, f"shards:{path}")
+
+
+def _reject_other_rois(rois: RoiSet, path: str, roi: RoiSettings) -> None:
+    """Raise InputError if existing shards show another field of view, or another blanked disc."""
+    made = shards.roi_settings(rois.manifest)
+    for field in ("extent_mm", "blank_mm"):
+        have, wanted = getattr(made, field), getattr(roi, field)
+        if abs(have - wanted) > 1e-6:
+            raise InputError(
+                f"shards:{path}: made with config.data.roi.{field}={have:g}, but this job has"
+                f" {wanted:g}: set it to {have:g}, or make the shards again with {wanted:g}"
+            )
 
 
 def _reject_corrected(rois: RoiSet, name: str) -> None:
@@ -264,7 +278,7 @@ def _write_shards(folder: Path, plan: Plan, outcome: Outcome) -> None:
         ],
     }
     outside = [extracted[number][2] for number in numbers]
-    index = index_records.index_rows(kept_views, kept_images, outside)
+    index = index_records.index_rows(kept_views, kept_images, outside, plan.roi)
     chunks = _read_chunks([extracted[number][:2] for number in numbers])
     patient_rows = _patient_rows(plan, numbers, outcome.images)
     table += audit.check_rows(collection.name, checks)

@@ -17,8 +17,8 @@ from mtl_jax.data import (
 )
 from mtl_jax.data.acquisition import PUBLISHED, Acquisition
 from mtl_jax.data.sources import SOURCES
-from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM
-from mtl_jax.types import ROI_PIXELS, Collection, InputError, LesionView
+from mtl_jax.imaging.roi import RoiSettings
+from mtl_jax.types import Collection, InputError, LesionView
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Plan(NamedTuple):
     reasons: tuple[str, ...]  # why the policy leaves a view out; '' if it does not
     names: privacy.CollectionNames
     keys: patients.PatientKeys
-    background: Mapping[str, Any]
+    roi: RoiSettings
     record: dict[str, Any]  # for manifest.json
     fingerprint: str
     written_ids: dict[str, str]  # the case id to write for each original one
@@ -60,20 +60,20 @@ class Plan(NamedTuple):
 def make_plan(
     source: str,
     path: str,
-    background: Mapping[str, Any],
+    roi: RoiSettings,
     options: Mapping[str, Any],
     rules: Rules,
 ) -> Plan:
     """Read the collection of `source` at `path` and apply the rules to it."""
     with privacy.suppress_warnings():
         collection = SOURCES[source](path, **options)
-    return plan_collection(source, collection, background, options, rules)
+    return plan_collection(source, collection, roi, options, rules)
 
 
 def plan_collection(
     source: str,
     collection: Collection,
-    background: Mapping[str, Any],
+    roi: RoiSettings,
     options: Mapping[str, Any],
     rules: Rules,
 ) -> Plan:
@@ -105,7 +105,7 @@ def plan_collection(
     ids = "pseudonyms, by a keyed hash" if pseudonymise else "the collection's own"
     record = {
         "source": source,
-        "imaging": _imaging(background),
+        "imaging": roi.record(),
         "acquisition": PUBLISHED.get(source, Acquisition())._asdict(),
         "namespace": namespace,
         "patient_key": keys.fingerprint,
@@ -128,7 +128,7 @@ def plan_collection(
     images = tuple(names.image(view) for view in collection.views)
     fingerprint = _fingerprint(collection, options, record, views, images, rejection_reasons)
     return Plan(
-        *(collection, views, images, tuple(rejection_reasons), names, keys, background, record),
+        *(collection, views, images, tuple(rejection_reasons), names, keys, roi, record),
         *(fingerprint, written_ids),
     )
 
@@ -179,16 +179,6 @@ def reject_corrected(name: str, corrected: Sequence[tuple[str, str]], total: int
             f"{name}: strict: {len(corrected)} of {total} lesion views were corrected; the first,"
             f" {first}: {note}; correct the collection, or set config.data.strict=False"
         )
-
-
-def _imaging(background: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "background": dict(sorted(background.items())),
-        "pixel_um": PIXEL_UM,
-        "roi_pixels": ROI_PIXELS,
-        "gray_per_count": GRAY_PER_COUNT,
-        "outside_image": "mirrored",
-    }
 
 
 def describe_view(view: LesionView) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mtl_jax.data.patients import COLUMNS as PATIENT_COLUMNS
-from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM
+from mtl_jax.imaging.roi import GRAY_PER_COUNT, RoiSettings
 from mtl_jax.io import atomic
 from mtl_jax.io.csv_safe import reject_formula
 from mtl_jax.io.read_csv import read_csv
@@ -31,7 +31,7 @@ COLUMNS: dict[str, type] = {
     **dict.fromkeys(("truth_source", "split", "image"), str),
     **dict.fromkeys(("pixel_um_row", "pixel_um_col"), float),
     "spacing_source": str,
-    **dict.fromkeys(("centre_row", "centre_col"), float),  # pixels of 200 µm
+    **dict.fromkeys(("centre_row", "centre_col"), float),  # pixels of the ROI
     **dict.fromkeys(("height_mm", "width_mm"), float),  # of the lesion
     "outside": float,  # fraction of the ROI outside its image
     "note": str,  # what was corrected
@@ -76,7 +76,7 @@ def write(
             "name": name,
             "gray_per_count": GRAY_PER_COUNT,
             "roi_pixels": ROI_PIXELS,
-            "pixel_um": PIXEL_UM,
+            "pixel_um": roi_settings(manifest).pixel_um,
             "shards": shards,
             "index": {"file": "index.csv", "sha256": atomic.file_sha256(draft / "index.csv")},
             "patients": {"file": PATIENTS, "sha256": atomic.file_sha256(draft / PATIENTS)},
@@ -134,6 +134,11 @@ def open_shards(folder: Path) -> RoiSet:
 
 
 CURE = "; delete the folder and make the shards again"
+
+
+def roi_settings(manifest: Mapping[str, Any]) -> RoiSettings:
+    """Return how the ROIs of shards with this manifest were made."""
+    return RoiSettings.from_record(manifest["imaging"]) if "imaging" in manifest else RoiSettings()
 
 
 def content_digest(rois: RoiSet) -> str:

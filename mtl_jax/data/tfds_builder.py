@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from mtl_jax.data import shards
-from mtl_jax.imaging.roi import PIXEL_UM
 from mtl_jax.types import ROI_PIXELS, InputError, RoiSet
 
 VERSION = "1.0.0"
@@ -25,7 +24,7 @@ class MtlRois(tfds.core.GeneratorBasedBuilder):
     """A TFDS dataset with one example per ROI.
 
     Features are `pixels` (128, 128) int16 counts and the columns of index.csv. A count is
-    `gray_per_count` (in the metadata) levels of 12-bit gray at 200 µm. Splits are the official
+    `gray_per_count` (in the metadata) levels of 12-bit gray. Splits are the official
     train and test, and 'all' for ROIs without one.
     """
 
@@ -44,7 +43,7 @@ class MtlRois(tfds.core.GeneratorBasedBuilder):
         manifest = self._rois.manifest
         return tfds.core.DatasetInfo(
             builder=self,
-            description=f"ROIs around breast lesions at {PIXEL_UM:g} um, for research only.",
+            description="ROIs around breast lesions, for research only.",
             features=tfds.features.FeaturesDict({"pixels": pixels, **columns}),
             supervised_keys=("pixels", "label"),
             metadata=tfds.core.MetadataDict(

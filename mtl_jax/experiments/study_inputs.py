@@ -113,11 +113,11 @@ def load_collections(c: ConfigDict) -> dict[str, RoiSet]:
     New collections are converted to shards.
     """
     cache = user_folders.create_cache(Path(c.data.cache))
-    background, options, rules = ingest.read_settings(c.data.to_dict(), cache)
+    roi, options, rules = ingest.read_settings(c.data.to_dict(), cache)
     contact_sheets = cache / "contact_sheets" if c.analysis.show_rois else None
     collections: dict[str, RoiSet] = {}
     for source in c.data.sources:
-        rois = ingest.load(source, cache, background, options, rules, contact_sheets)
+        rois = ingest.load(source, cache, roi, options, rules, contact_sheets)
         if rois.name in collections:
             raise InputError(
                 f"config.data.sources: two collections are called {rois.name!r}; give them "

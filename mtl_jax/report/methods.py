@@ -48,6 +48,8 @@ def paragraphs(work: WorkFolder) -> list[str]:
 
 def _data(work: WorkFolder) -> str:
     results, background = work.results, work.config["data"]["background"]
+    roi = work.config["data"].get("roi", {})  # absent in studies of 0.2.0
+    extent_mm = roi.get("extent_mm", 25.6)
     parts = []
     for c in results["collections"]:
         views = c["views"]["malignant"] + c["views"]["benign"]
@@ -65,11 +67,22 @@ def _data(work: WorkFolder) -> str:
         if background["correct"]
         else "The background was not corrected."
     )
+    interpolated = (
+        "Images with coarser pixels were interpolated by cubic convolution. "
+        if roi.get("upsample")
+        else ""
+    )
+    blanked = (
+        f"As a control, a disc of {roi['blank_mm']:g} mm in the center of each ROI was blanked. "
+        if roi.get("blank_mm")
+        else ""
+    )
     simulated = "Simulated images (a phantom) were used. " if phrases.is_phantom(work) else ""
     return (
         f"{simulated}The data were {phrases.join_and(parts)}. Each view was averaged to a pixel "
-        "size of 200 µm, and an ROI of 128 × 128 pixels centred on the lesion was extracted. "
-        f"{corrected} Each collection was standardized by the mean and standard deviation of its "
+        f"size of {extent_mm / 0.128:g} µm, and an ROI of 128 × 128 pixels ({extent_mm:g} mm) "
+        f"centred on the lesion was extracted. {interpolated}{corrected} {blanked}"
+        f"Each collection was standardized by the mean and standard deviation of its "
         f"training pixels. The target was {results['target']}; {results['split']['train']} of its "
         f"cases were used for training and {results['split']['test']} for testing, split by case "
         f"({results['split']['rule']})."

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kit.spoiling import BACKGROUND, films, flip, load
+from kit.spoiling import ROI, films, flip, load
 
 from mtl_jax.data import extract_rois, ingest, shards
 from mtl_jax.data.sources import cbis_ddsm, manifest
@@ -43,7 +43,7 @@ def test_a_changed_byte_anywhere_in_shards_is_detected_and_its_file_named(tmp_pa
 def test_a_changed_byte_in_a_cached_image_only_repeats_its_extraction(tmp_path: Path) -> None:
     """In the fields at both ends, which NumPy alone does not verify, and at random positions."""
     views = manifest.read_collection(str(films(tmp_path / "films", 1))).views
-    job = extract_rois.make_job(views, BACKGROUND, 1, tmp_path / "kept")
+    job = extract_rois.make_job(views, ROI, 1, tmp_path / "kept")
     extracted = extract_rois.extract(job)
     original = job.cache_path.read_bytes()
     rng = np.random.default_rng(0)
@@ -70,13 +70,11 @@ def test_a_damaged_cache_of_lesion_locations_is_ignored(tmp_path: Path) -> None:
 
 
 def test_a_changed_byte_of_the_phantom_is_detected_before_extraction(tmp_path: Path) -> None:
-    ingest.load("phantom:sfm", tmp_path, BACKGROUND, {"phantom": PHANTOM | {"folder": tmp_path}})
+    ingest.load("phantom:sfm", tmp_path, ROI, {"phantom": PHANTOM | {"folder": tmp_path}})
     (phantom_folder,) = tmp_path.glob("phantom-*")
     image = next(phantom_folder.glob("*.dcm"))
     flip(image, image.stat().st_size - 100)
     for folder in tmp_path.glob("sfm-*"):
         folder.rename(tmp_path / ".gone")
     with pytest.raises(InputError, match=f"damaged: {image.name} is .*changed; delete the folder"):
-        ingest.load(
-            "phantom:sfm", tmp_path, BACKGROUND, {"phantom": PHANTOM | {"folder": tmp_path}}
-        )
+        ingest.load("phantom:sfm", tmp_path, ROI, {"phantom": PHANTOM | {"folder": tmp_path}})

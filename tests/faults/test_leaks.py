@@ -82,15 +82,13 @@ def test_views_of_one_case_and_flat_rois_are_not_reported() -> None:
 
 
 def test_mini_mias_has_no_near_duplicates(shared: Path, tmp_path: Path) -> None:
-    from kit.spoiling import BACKGROUND
+    from kit.spoiling import ROI
 
     from mtl_jax.data import ingest
 
     options = {"mini_mias": {"classes": ("CIRC", "SPIC", "MISC")}}
     spec = f"mini_mias:{shared / 'data' / 'mini_mias'}"
-    assert not near_duplicates.find_near_duplicates(
-        [ingest.load(spec, tmp_path, BACKGROUND, options)]
-    )
+    assert not near_duplicates.find_near_duplicates([ingest.load(spec, tmp_path, ROI, options)])
 
 
 def test_a_copy_across_a_split_is_reported_and_one_within_a_fold_is_not() -> None:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from mtl_jax.data import ingest
+from mtl_jax.imaging.roi import RoiSettings
 from mtl_jax.types import RoiSet
 
-BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
+ROI = RoiSettings()
 HEADER = "dataset,patient_id,lesion_id,view,image_path,truth,pixel_um,box"
 
 
@@ -39,7 +40,7 @@ def films(folder: Path, count: int = 4, seed: int = 0) -> Path:
 
 def load(table: Path, cache: Path, outside: bool = False, **rules: object) -> RoiSet:
     options = {"manifest": {"outside": outside}}
-    return ingest.load(f"manifest:{table}", cache, BACKGROUND, options, ingest.Rules(**rules))
+    return ingest.load(f"manifest:{table}", cache, ROI, options, ingest.Rules(**rules))
 
 
 def flip(path: Path, offset: int) -> None:

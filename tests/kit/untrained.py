@@ -7,6 +7,7 @@ import numpy as np
 
 from mtl_jax import bundle
 from mtl_jax.bundle import training_ranges
+from mtl_jax.imaging.roi import RoiSettings
 from mtl_jax.models import base, registry
 
 
@@ -29,7 +30,6 @@ def make_untrained(
     limits = training_ranges.training_limits(
         training_ranges.measure(counts, sides, np.zeros(3), sides / 10), ["DM"]
     )
-    background = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
     unit = {"a": 1.0, "b": 0.0}
     about = {
         "made_with": "mtl_jax test",
@@ -41,7 +41,7 @@ def make_untrained(
         },
         "network": {"backbone": backbone, "outputs": 2, "lrn": False},
         "weights": {"name": "random", "backbone": backbone},
-        "preprocessing": {"background": background},
+        "preprocessing": RoiSettings().record(),
         "calibration": {
             "method": "made up",
             "view": unit,
