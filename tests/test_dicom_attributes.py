@@ -144,7 +144,7 @@ def test_a_spacing_of_an_unknown_plane_is_noted(tmp_path: Path) -> None:
             r"0.1 x 0.1 um \(ImagerPixel.*the unit is um, not mm",
         ),
         ({"PixelSpacing": [0.05, 0.005]}, "the unit is um, not mm"),
-        ({"NominalScannedPixelSpacing": [2.5, 2.5]}, "above 1000 um"),
+        ({"NominalScannedPixelSpacing": [2.5, 2.5]}, "above 1200 um"),
         ({"ImagerPixelSpacing": [0.1, 0.15]}, "row;column"),
     ],
 )

@@ -340,7 +340,7 @@ def test_inspect_dicom_continues_after_a_damaged_file(tmp_path: Path) -> None:
         (("--pixel-um", "-5"), "expected two positive numbers"),
         (("--pixel-um", "0"), "expected two positive numbers"),
         (("--pixel-um", "0.1", "--png", "{}/o.png"), "um, not mm"),
-        (("--pixel-um", "2000"), "above 1000 um"),
+        (("--pixel-um", "2000"), "above 1200 um"),
         (("--box", "5000;5000;6000;6000"), "a.dcm: the box .* is not inside the image of 33 rows"),
         (("--box=-1,2,3,4",), "not inside the image of 33 rows and 47 columns"),
         (("--box", "1;2;3"), "^--box 1;2;3: expected top;left;bottom;right with bottom > top"),

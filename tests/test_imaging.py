@@ -382,3 +382,64 @@ def test_film_mdb028_has_its_mass_at_the_centre_of_the_roi() -> None:
         weight = np.clip(roi - np.median(roi), 0, None)
         assert abs((weight * rows).sum() / weight.sum()) < 6
         assert abs((weight * columns).sum() / weight.sum()) < 6
+
+
+@pytest.mark.parametrize("pixel_um", [(400.0, 800.0), (794.0, 480.0), (250.0, 210.0)])
+def test_coarser_pixels_are_interpolated_as_by_pillow(pixel_um: tuple[float, float]) -> None:
+    """Pillow's bicubic filter is Keys's; at a border it leaves out pixels instead of repeating."""
+    image = RNG.uniform(0, 4095, (40, 30)).astype(np.float32)
+    resampled = to_pixel_size(image, pixel_um, upsample=True)
+    spans = block_size(pixel_um, upsample=True)
+    rows, columns = resampled.shape
+    box = (0, 0, columns * spans[1], rows * spans[0])
+    expected = Image.fromarray(image).resize((columns, rows), Image.Resampling.BICUBIC, box=box)
+    inner = tuple(slice(int(2 / span) + 1, -int(2 / span) - 1) for span in spans)
+    np.testing.assert_allclose(resampled[inner], np.asarray(expected)[inner], atol=0.05)
+
+
+def test_interpolation_reproduces_quadratics_and_commutes_with_flips() -> None:
+    """Keys 1981: the kernel with a = -1/2 is exact for polynomials of degree two."""
+    rows, columns = np.mgrid[:30, :30] + 0.5  # centers in stored pixels of 500 um
+    image = 3 * rows**2 - 2 * columns**2 + 5 * rows * columns
+    resampled = to_pixel_size(image, (500.0, 500.0), 200.0, upsample=True)
+    y, x = (np.mgrid[:75, :75] + 0.5) * 0.4
+    expected = 3 * y**2 - 2 * x**2 + 5 * y * x
+    np.testing.assert_allclose(resampled[5:-5, 5:-5], expected[5:-5, 5:-5], rtol=1e-5, atol=0.01)
+    flipped = to_pixel_size(image[::-1, ::-1], (500.0, 500.0), 200.0, upsample=True)
+    np.testing.assert_allclose(flipped, resampled[::-1, ::-1], rtol=1e-6, atol=1e-9)
+
+
+def test_each_axis_is_averaged_or_interpolated_by_its_own_pixel_size() -> None:
+    image = RNG.uniform(0, 4095, (80, 20))
+    both = to_pixel_size(image, (50.0, 500.0), upsample=True)
+    averaged = image.reshape(20, 4, 20).mean(1)
+    expected = to_pixel_size(averaged, (200.0, 500.0), upsample=True)
+    assert both.shape == (20, 50)
+    np.testing.assert_allclose(both, expected, rtol=1e-5)
+
+
+def test_the_field_of_view_is_any_extent_of_128_pixels() -> None:
+    assert RoiSettings().pixel_um == 200.0
+    assert RoiSettings(38.4).pixel_um == 300.0 and RoiSettings(51.2).pixel_um == 400.0
+    assert RoiSettings.from_record(RoiSettings(38.4, True, 8.0, False).record()) == RoiSettings(
+        38.4, True, 8.0, False
+    )
+    background = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
+    assert RoiSettings.from_record({"background": background}) == RoiSettings()  # of 0.1.0
+
+
+def test_a_disc_of_a_fixed_size_is_blanked_with_the_mean_of_the_rest() -> None:
+    image = RNG.uniform(0, 4095, (128, 128))
+    plain, _ = lesion_roi(image, (64, 64), FLAT)
+    counts, _ = lesion_roi(image, (64, 64), RoiSettings(correct=False, blank_mm=8.0))
+    rows, columns = np.mgrid[:128, :128] - 63.5
+    disc = rows**2 + columns**2 <= 20**2  # 4 mm of 200 um pixels
+    assert disc.sum() == pytest.approx(np.pi * 20**2, rel=0.01)
+    np.testing.assert_array_equal(counts[~disc], plain[~disc])
+    assert len(set(counts[disc].tolist())) == 1
+    assert counts[64, 64] == pytest.approx(8 * image[~disc].mean(), abs=0.5)
+    # Whatever is inside the disc, the ROI is the same.
+    image[disc] = 0.0
+    np.testing.assert_array_equal(
+        lesion_roi(image, (64, 64), RoiSettings(correct=False, blank_mm=8.0))[0], counts
+    )

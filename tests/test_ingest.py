@@ -250,7 +250,10 @@ def test_replaced_image_is_read_again(home: Path) -> None:
     assert len(load(home)) == 5
 
 
-@pytest.mark.parametrize("pixel_um", [(50.0, 50.0), (70.0, 85.0), (94.09, 94.09), (200.0, 200.0)])
+@pytest.mark.parametrize(
+    "pixel_um",
+    [(50.0, 50.0), (70.0, 85.0), (94.09, 94.09), (200.0, 200.0), (350.0, 400.0), (400.0, 150.0)],
+)
 @pytest.mark.parametrize("change", [{}, {"dark_is_dense": True}, {"curve": "ddsm_lumisys"}])
 def test_part_of_an_image_gives_the_same_roi_as_the_full_image(
     tmp_path: Path, pixel_um: tuple[float, float], change: dict[str, object]
@@ -269,15 +272,19 @@ def test_part_of_an_image_gives_the_same_roi_as_the_full_image(
         )
         for row, column in centres
     ]
-    result = extract_rois.extract(extract_rois.make_job(views, ROI, 1, tmp_path / "kept"))
+    coarser = max(pixel_um) > ROI.pixel_um
+    roi = RoiSettings(38.4, upsample=True) if coarser else ROI
+    result = extract_rois.extract(extract_rois.make_job(views, roi, 1, tmp_path / "kept"))
     assert result.errors == ("",) * 4
     gray = stored * 1.0
     if "curve" in change:
         gray = gray_mapping.apply_curve("ddsm_lumisys", gray.astype(np.float32), 12)
-    resampled = to_pixel_size(4095 - gray if "dark_is_dense" in change else gray, pixel_um)
-    for view, roi, outside_fraction in zip(views, result.rois, result.outside, strict=True):
-        expected, fraction = lesion_roi(resampled, extract_rois.lesion_center(view, ROI), ROI)
-        difference = np.abs(roi.astype(int) - expected)
+    gray = 4095 - gray if "dark_is_dense" in change else gray
+    resampled = to_pixel_size(gray, pixel_um, roi.pixel_um, roi.upsample).clip(0, 4095)
+    assert any("were interpolated" in note.text for note in result.notes[0]) == coarser
+    for view, counts, outside_fraction in zip(views, result.rois, result.outside, strict=True):
+        expected, fraction = lesion_roi(resampled, extract_rois.lesion_center(view, roi), roi)
+        difference = np.abs(counts.astype(int) - expected)
         assert difference.max() <= 1 and (difference > 0).mean() < 0.001  # rounding of halves
         assert outside_fraction == fraction
 

@@ -162,7 +162,7 @@ def test_all_faults_are_listed_at_once_with_their_lines(
         "laterality: unknown values 'links' (1, first in line 3)",
         "line 4: laterality L contradicts the view, which names R",
         "line 5: patient_id is empty; image 'none.pgm': no such image",
-        "line 6: pixel size 70 mm cannot be: expected 1 to 1000 um; is --pixel-unit right?",
+        "line 6: pixel size 70 mm cannot be: expected 1 to 1200 um; is --pixel-unit right?",
         "column 'X': 'many' is not a number",
         "line 7: image 'B/6.pgm': the only image of that name is A/6.pgm, in another folder",
         "line 8: box 8;10;90;6 (xywh): 73% of it is outside the image of 200 rows and 160 columns",

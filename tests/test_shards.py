@@ -308,3 +308,36 @@ def test_tools(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     for (status, text, errors), reason in zip(failing, reasons, strict=True):
         assert (status, text) == (2, "")
         assert reason in errors and errors.count("\n") == 1
+
+
+def test_the_field_of_view_is_cropped_by_hand(home: Path) -> None:
+    """At 51.2 mm a pixel is 400 um: 4x4 stored pixels of a.pgm."""
+    rois = load(home, RoiSettings(51.2, correct=False))
+    a = stored(home / "a.pgm").reshape(150, 4, 155, 4).mean((1, 3))
+    counts = rois.shards[0][0] * rois.manifest["gray_per_count"]
+    np.testing.assert_allclose(counts, a[75 - 64 : 75 + 64, 80 - 64 : 80 + 64], atol=0.07)
+    assert rois.index["centre_row"][0] == 75 and rois.manifest["pixel_um"] == 400
+
+
+def test_coarse_images_are_rejected_unless_upsampling_is_set(home: Path) -> None:
+    with pytest.raises(InputError, match=r"b\.pgm.*coarser.*config\.data\.roi\.upsample=True"):
+        load(home, RoiSettings(12.8))  # pixels of 100 um
+    rois = load(home, RoiSettings(12.8, upsample=True))
+    noted = rois.index["noted"].tolist()
+    assert [("interpolated (200 x 200 um to 100 um)" in text) for text in noted] == [
+        *(False, True, False, True)
+    ]
+    assert any("interpolated" in note["kind"] for note in rois.manifest["notes"])
+    (audit,) = (home.parent / "cache").glob("mine-*/audit.csv")
+    assert audit.read_text().count("were interpolated") == 2
+    assert rois.manifest["imaging"]["upsample"] is True
+
+
+@pytest.mark.parametrize(("field", "value"), [("extent_mm", 38.4), ("blank_mm", 5.0)])
+def test_existing_shards_of_other_rois_are_rejected(home: Path, field: str, value: float) -> None:
+    ingest.make_shards(f"manifest:{home}/m.csv", home / "p", ROI, {})
+    other = RoiSettings(**{field: value})
+    with pytest.raises(InputError, match=rf"made with config\.data\.roi\.{field}=.*has {value:g}"):
+        ingest.load(f"shards:{home}/p/mine", home / "cache", other, {})
+    made = ingest.make_shards(f"manifest:{home}/m.csv", home / "q", other, {})
+    assert len(ingest.load(f"shards:{home}/q/mine", home / "cache", other, {})) == len(made)

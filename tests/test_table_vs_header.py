@@ -27,7 +27,7 @@ FILM = RNG.integers(900, 3000, (60, 80)).astype(np.uint16)
         ((0.07, 0.07), "manifest", r"0.07 x 0.07 um \(manifest\).*the unit is um, not mm"),
         ((100.0, 9.9), "PixelSpacing", "the unit is um, not mm"),
         ((1e-4, 1e-4), "cdd_cesm.pixel_um", "the unit is um, not mm"),
-        ((1500.0, 1500.0), "manifest", "above 1000 um"),
+        ((1500.0, 1500.0), "manifest", "above 1200 um"),
         ((0.0, 70.0), "manifest", "expected two positive numbers"),
         ((float("nan"), 70.0), "manifest", "expected two positive numbers"),
         ((70.0, float("inf")), "manifest", "expected two positive numbers"),

@@ -5,8 +5,8 @@ import numpy as np
 from mtl_jax.imaging.stored_image import StoredImage
 from mtl_jax.types import InputError, Note
 
-# Detectors and film digitizers have pixels of 25 to 200 um, reduced copies up to 800 um.
-MIN_UM, MAX_UM = 10.0, 1000.0
+# Detectors and film digitizers have pixels of 25 to 200 um, reduced copies up to 1,100 um.
+MIN_UM, MAX_UM = 10.0, 1200.0
 # Largest ratio of rows to columns: a larger one of a header is an error. A user may describe a
 # squeezed image, but a ratio of 5 is an error of units.
 MAX_ASPECT_HEADER, MAX_ASPECT_USER = 1.2, 5.0

@@ -21,11 +21,12 @@ from mtl_jax.data.sources.manifest_rows import KNOWN
 from mtl_jax.data.table_errors import TableErrors
 from mtl_jax.imaging import dicom
 from mtl_jax.imaging.image_size import read_size
+from mtl_jax.imaging.value_checks import MAX_UM
 from mtl_jax.types import InputError, prefix_errors
 
 IDS = ("patient_id", "lesion_id")
 NUMBERS_IN_CELL = ("centre", "circle")  # row;column and row;column;radius
-PIXEL_UM = (1.0, 1000.0)  # no film or detector has smaller or larger pixels
+PIXEL_UM = (1.0, MAX_UM)  # no film or detector has smaller pixels
 # What spreadsheets write for a number too long for its cell, and for a formula that failed.
 SHORTENED = re.compile(r"\d(?:[.,]\d+)?E\+\d+", re.IGNORECASE)
 FORMULA_ERRORS = ("#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NULL!", "#NUM!")
