@@ -70,6 +70,7 @@ class LesionView:
     curve: str = ""  # a key of imaging.gray_mapping.CURVES; '': stored gray is used linearly
     frame: int | None = None  # of a multi-frame image; None: not stated, the image has one frame
     split: str = ""  # official split: train, test or ''
+    device: str = ""  # digitizer or detector of the image, such as LUMISYS LASER; '' if unknown
     note: str = ""  # what was corrected; rejected if data.strict
     noted: str = ""  # what was noticed and not changed
     where: str = ""  # table and line, for messages; of it, files get the line at most
@@ -111,6 +112,7 @@ class RoiSet:
     text, Python strings (dtype object). Arrays read from a file are read-only. `shards` are
     memory-mapped (n, 128, 128) int16 arrays, which together have the order of the index; a count
     is `manifest["gray_per_count"]` 12-bit gray levels. `manifest` is the parsed manifest.json.
+    The column `device` is there only if a source states the device of an image.
     `patients` has one row per case, with the columns of data/patients.py; if it is empty, each
     case is one patient.
     """

@@ -67,6 +67,17 @@ def test_a_lesion_is_in_the_middle_of_its_roi(
         assert abs(rows[near].mean() + 0.5 - 64) <= 1 and abs(columns[near].mean() + 0.5 - 64) <= 1
 
 
+@pytest.mark.parametrize(
+    ("name", "digitizer"), [("B-3024-1", "LUMISYS LASER"), ("A-1001-1", "DBA 21")]
+)
+def test_the_device_is_the_digitizer_of_the_ics_file(
+    tmp_path: Path, name: str, digitizer: str
+) -> None:
+    make_case(tmp_path, {"LEFT_CC": Film(blank(), [Lesion((2, 3, 12, 13))])}, name, digitizer)
+    (view,) = read_collection(tmp_path).views
+    assert view.device == digitizer and view.curve
+
+
 def test_facts_of_the_text_files_are_read(tmp_path: Path) -> None:
     lesions = [
         Lesion((2, 3, 12, 13)),

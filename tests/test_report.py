@@ -356,6 +356,33 @@ def test_aucs_are_means_over_initializations_and_curves_show_the_first(tmp_path:
         assert row["auc"] == pytest.approx(np.mean(row["aucs"]))
 
 
+def test_trivial_predictors_are_shown_beside_the_collections(tmp_path: Path) -> None:
+    """Results of earlier versions have none, and their report has no such table."""
+    folder = make_folder(tmp_path / "work", approaches=("sttl",), epochs=1, analysed=False)
+    heading = "AUCs of trivial predictors"
+    assert heading not in write_page(folder)
+    results = json.loads((folder / "results.json").read_text())
+    counts = {"se": 0.05, "n_malignant": 17, "n_benign": 23}
+    results["shortcuts"] = [
+        {"collection": name, "predictor": predictor, "unit": unit}
+        | {"auc": auc, "ci_low": auc - 0.1, "ci_high": auc + 0.1, **counts}
+        for name, predictor, unit, auc in (
+            ("sfm", "mean gray", "view", 0.612),
+            ("sfm", "mean gray", "lesion", 0.634),
+            ("sfm", HOSTILE, "lesion", 0.312),
+            (DM, "device", "view", 0.789),
+        )
+    ]
+    (folder / "results.json").write_text(json.dumps(results))
+    text = Page(write_page(folder)).text
+    rows = " ".join(text[: text.index(heading)].rpartition("Predictor")[2].split())
+    assert "mean gray 0.6340.534 to 0.7341723 0.6120.512 to 0.7121723" in rows
+    assert rows.index("sfm (target)") < rows.index(HOSTILE) < rows.index(DM)
+    assert f"{HOSTILE} 0.3120.212 to 0.4121723" in rows
+    assert "device 0.7890.689 to 0.8891723" in rows
+    assert "says little about lesions if it does not exceed these" in text
+
+
 def test_no_comparison_is_primary_without_a_prespecified_pair(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "work", epochs=1, analysed=False)
     results = json.loads((folder / "results.json").read_text())

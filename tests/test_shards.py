@@ -44,8 +44,8 @@ def home(tmp_path: Path) -> Path:
     return home
 
 
-def write_rows(home: Path, rows: tuple[str, ...]) -> None:
-    (home / "m.csv").write_text("\n".join((COLUMNS, *rows)) + "\n")
+def write_rows(home: Path, rows: tuple[str, ...], columns: str = COLUMNS) -> None:
+    (home / "m.csv").write_text("\n".join((columns, *rows)) + "\n")
 
 
 def load(home: Path, roi: RoiSettings = ROI) -> shards.RoiSet:
@@ -136,6 +136,42 @@ def test_same_input_gives_the_same_bytes(home: Path) -> None:
     write_rows(home, ROWS[:2])
     with pytest.raises(InputError, match="contains shards made from other data"):
         ingest.make_shards(f"manifest:{home}/m.csv", home / "p", ROI, {})
+
+
+def with_devices(rows: tuple[str, ...], devices: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{row},{device}" for row, device in zip(rows, devices, strict=True))
+
+
+def test_devices_are_a_further_column_that_changes_no_other_byte(home: Path) -> None:
+    """Without devices, also with an empty column, index.csv and its digest are as before there were
+    any; with them the digest of the content is the same, so that finished studies stay valid."""
+    columns = f"{COLUMNS},device"
+    made = {}
+    for name, devices in (("empty", [""] * 5), ("known", ["LUMISYS LASER", "=1+1", "", "b", "b"])):
+        write_rows(home, with_devices(ROWS, tuple(devices)), columns)
+        made[name] = ingest.make_shards(f"manifest:{home}/m.csv", home / name, BACKGROUND, {})
+    write_rows(home, ROWS)
+    made["none"] = ingest.make_shards(f"manifest:{home}/m.csv", home / "none", BACKGROUND, {})
+    text = {name: (home / name / "mine" / "index.csv").read_text() for name in made}
+    assert text["empty"] == text["none"]
+    assert made["empty"].manifest == made["none"].manifest
+    assert [line.rpartition(",")[0] for line in text["known"].splitlines()] == (
+        text["none"].splitlines()
+    )
+    assert list(made["known"].index) == [*shards.COLUMNS, "device"]
+    assert list(made["none"].index) == list(shards.COLUMNS)
+    assert made["known"].index["device"].tolist() == ["LUMISYS LASER", "'=1+1", "", "b"]
+    assert shards.content_digest(made["known"]) == shards.content_digest(made["none"])
+    assert made["known"].manifest["fingerprint"] != made["none"].manifest["fingerprint"]
+
+
+def test_a_changed_device_is_detected(home: Path) -> None:
+    write_rows(home, with_devices(ROWS, ("a",) * 5), f"{COLUMNS},device")
+    ingest.make_shards(f"manifest:{home}/m.csv", home / "out", BACKGROUND, {})
+    path = home / "out" / "mine" / "index.csv"
+    path.write_text(path.read_text().replace(",a\n", ",b\n"))
+    with pytest.raises(InputError, match=r"index\.csv: wrong checksum"):
+        shards.open_shards(path.parent)
 
 
 def test_many_shards_keep_the_order(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 from ml_collections import ConfigDict
+from scipy import stats
 
 import mtl_jax
 from mtl_jax import roc
@@ -88,6 +90,30 @@ def test_the_tables_are_those_of_the_work_folder(study: mtl_jax.Study) -> None:
     assert len(study.comparisons) == len(results["comparisons"])
     assert study.report_path.read_text().startswith("<!doctype html>")
     assert "phantom results" in study.summary()
+
+
+def test_trivial_predictors_are_evaluated_on_the_cases_of_the_networks(
+    study: mtl_jax.Study, interrupted: Path
+) -> None:
+    """Compute the AUC of the mean gray from the shards, in the folds of the predictions."""
+    row = next(
+        row
+        for row in study.results["shortcuts"]
+        if (row["predictor"], row["unit"]) == ("mean gray", "view")
+    )
+    (folder,) = (path for path in (interrupted / "cache").glob("sfm-*") if path.is_dir())
+    pixels = np.concatenate([np.load(path) for path in sorted(folder.glob("roi-*.npy"))])
+    ids = pd.read_csv(folder / "index.csv")["roi_id"]
+    mean = dict(zip(ids, pixels.mean((1, 2)), strict=True))
+    aucs = []
+    for _, fold in study.predictions.groupby("fold"):
+        gray = fold["roi_id"].map(mean)
+        malignant = fold["truth"].to_numpy() == 1
+        u = stats.mannwhitneyu(gray[malignant], gray[~malignant]).statistic
+        aucs.append(u / malignant.sum() / (~malignant).sum())
+    assert row["collection"] == "sfm" and row["auc"] == pytest.approx(np.mean(aucs))
+    assert row["n_malignant"] + row["n_benign"] == len(study.predictions)
+    assert "AUCs of trivial predictors" in study.report_path.read_text()
 
 
 def test_the_auc_follows_from_the_predictions(study: mtl_jax.Study) -> None:

@@ -16,7 +16,11 @@ def index_rows(
     outside: Sequence[float],
     roi: RoiSettings,
 ) -> list[dict[str, Any]]:
-    """Return the rows of index.csv; `outside` is the fraction of each ROI outside its image."""
+    """Return the rows of index.csv; `outside` is the fraction of each ROI outside its image.
+
+    The rows have a device only if a view has one.
+    """
+    has_device = any(view.device for view in views)
     index = []
     repeats: Counter[str] = Counter()
     for view, image, fraction in zip(views, images, outside, strict=True):
@@ -38,6 +42,8 @@ def index_rows(
             "width_mm": round((right - left) * view.pixel_um[1] / 1000, 4),
             "outside": round(fraction, 6),
         }
+        if has_device:
+            record[shards.DEVICE] = escape_formula(view.device)
         copied = {name: getattr(view, name) for name in shards.COLUMNS if hasattr(view, name)}
         index.append(copied | record)
     return index

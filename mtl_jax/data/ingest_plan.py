@@ -150,7 +150,7 @@ def _fingerprint(
         # The folder in which a source writes files does not change them.
         "options": {name: value for name, value in options.items() if name != "folder"},
         **record,
-        "views": [vars(view) | {"image_path": image, "where": ""} for view, image in named_views],
+        "views": [_view_facts(view, image) for view, image in named_views],
         "stamps": sorted(
             {(image, extract_rois.file_stamp(view.image_path)) for view, image in named_views}
         ),
@@ -158,6 +158,13 @@ def _fingerprint(
     }
     text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _view_facts(view: LesionView, image: str) -> dict[str, Any]:
+    facts = vars(view) | {"image_path": image, "where": ""}
+    if not view.device:
+        del facts["device"]  # which keeps the shards that were cached before views had a device
+    return facts
 
 
 def _reject_corrections(collection: Collection, rejection_reasons: Sequence[str]) -> None:

@@ -24,6 +24,7 @@ from mtl_jax.types import ROI_PIXELS, InputError, RoiSet
 
 # Increase it when the layout changes, or the imaging gives other pixels for the same settings.
 FORMAT_VERSION = 4
+WITHOUT_DEVICE = "sha256_without_device"
 MANIFEST_SHA256, PATIENTS = "manifest.sha256", "patients.csv"
 COLUMNS: dict[str, type] = {
     **dict.fromkeys(("roi_id", "case_id", "lesion_id", "view", "laterality", "modality"), str),
@@ -37,6 +38,7 @@ COLUMNS: dict[str, type] = {
     "note": str,  # what was corrected
     "noted": str,  # what was noticed and not changed
 }
+DEVICE = "device"  # digitizer or detector: a further column, if an image of the collection has one
 OPTIONAL_COLUMNS = ("noted",)  # may be missing in shards of this format; then empty
 
 
@@ -68,7 +70,7 @@ def write(
             )
         if sum(shard["rois"] for shard in shards) != len(index):
             raise ValueError(f"{name}: {len(index)} index lines for another number of ROIs")
-        _write_table(draft / "index.csv", COLUMNS, index)
+        index_entry = _write_index(draft / "index.csv", index)
         _write_table(draft / PATIENTS, PATIENT_COLUMNS, patients)
         (draft / "audit.csv").write_text(audit, encoding="utf-8", newline="")
         format_entries = {
@@ -78,7 +80,7 @@ def write(
             "roi_pixels": ROI_PIXELS,
             "pixel_um": roi_settings(manifest).pixel_um,
             "shards": shards,
-            "index": {"file": "index.csv", "sha256": atomic.file_sha256(draft / "index.csv")},
+            "index": index_entry,
             "patients": {"file": PATIENTS, "sha256": atomic.file_sha256(draft / PATIENTS)},
             "audit": {"file": "audit.csv", "sha256": atomic.file_sha256(draft / "audit.csv")},
         }
@@ -142,14 +144,19 @@ def roi_settings(manifest: Mapping[str, Any]) -> RoiSettings:
 
 
 def content_digest(rois: RoiSet) -> str:
-    """Return the SHA-256 of the ROIs, the index and the patients, whenever and wherever made."""
+    """Return the SHA-256 of the ROIs, the index and the patients, whenever and wherever made.
+
+    It does not depend on the devices, which change neither training nor scores: a finished study
+    stays valid when they become known.
+    """
     return hashlib.sha256(" ".join(_content(rois.manifest)).encode()).hexdigest()
 
 
 def _content(manifest: Mapping[str, Any]) -> list[str]:
-    """Return the checksums of the shards, the index and the patients."""
+    """Return the checksums of the shards, the index without devices, and the patients."""
     tables = (manifest[name] for name in ("index", "patients") if name in manifest)
-    return [entry["sha256"] for entry in (*manifest["shards"], *tables)]
+    entries = (*manifest["shards"], *tables)
+    return [entry.get(WITHOUT_DEVICE, entry["sha256"]) for entry in entries]
 
 
 def reject_replaced(rois: RoiSet) -> None:
@@ -178,6 +185,16 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def _write_index(path: Path, index: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Write index.csv and return its entry in manifest.json."""
+    _write_table(path, COLUMNS, ({name: row[name] for name in COLUMNS} for row in index))
+    sha256 = atomic.file_sha256(path)
+    if not any(DEVICE in row for row in index):
+        return {"file": path.name, "sha256": sha256}
+    _write_table(path, COLUMNS | {DEVICE: str}, index)
+    return {"file": path.name, "sha256": atomic.file_sha256(path), WITHOUT_DEVICE: sha256}
+
+
 def _write_table(
     path: Path, columns: Mapping[str, type], lines: Iterable[Mapping[str, Any]]
 ) -> None:
@@ -194,6 +211,8 @@ def _read_table(path: Path, columns: Mapping[str, type] = COLUMNS) -> dict[str, 
         for name in OPTIONAL_COLUMNS:
             if name in columns and name not in cells:
                 cells[name] = ""  # optional columns are the last
+        if columns is COLUMNS and DEVICE in cells:
+            columns = COLUMNS | {DEVICE: str}
         if list(cells) != list(columns):
             raise ValueError(f"its columns are not {', '.join(columns)}")
         table = {

@@ -36,7 +36,7 @@ class MtlRois(tfds.core.GeneratorBasedBuilder):
         super().__init__(config=tfds.core.BuilderConfig(name=rois.name), **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        columns = {name: FEATURES[kind] for name, kind in shards.COLUMNS.items()}
+        columns = {name: FEATURES[shards.COLUMNS.get(name, str)] for name in self._rois.index}
         pixels = tfds.features.Tensor(
             shape=(ROI_PIXELS, ROI_PIXELS), dtype=np.int16, encoding="zlib"
         )
@@ -63,7 +63,7 @@ class MtlRois(tfds.core.GeneratorBasedBuilder):
         for shard in self._rois.shards:
             for pixels in shard:
                 if index["split"][number] == split:
-                    row = {name: index[name].item(number) for name in shards.COLUMNS}
+                    row = {name: column.item(number) for name, column in index.items()}
                     yield row["roi_id"], {"pixels": np.array(pixels), **row}
                 number += 1
 

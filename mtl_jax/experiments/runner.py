@@ -20,6 +20,7 @@ from mtl_jax.experiments.primary_comparison import Primary, resolve_primary
 from mtl_jax.experiments.provenance import Provenance, reject_mixed, summarize_provenance
 from mtl_jax.experiments.results import select, summarize
 from mtl_jax.experiments.scores import Scores
+from mtl_jax.experiments.shortcuts import evaluate_shortcuts
 from mtl_jax.experiments.stage_tables import auc_rows
 from mtl_jax.experiments.study_inputs import StudyInputs, prepare_inputs
 from mtl_jax.experiments.study_progress import StudyProgress
@@ -75,6 +76,7 @@ def _evaluate(
         for run in runs
     }
     last_stage, last_runs = list(finished.items())[-1]
+    shortcuts = evaluate_shortcuts(last_runs, inputs.collections, inputs.split)
     if not stages.get(last_stage).compares_approaches:
         last_runs = []
     provenance = {run.id: records[run.id]["provenance"] for run in last_runs}
@@ -105,6 +107,7 @@ def _evaluate(
             for name in sorted({network["backbone"] for network in networks.values()})
         },
         "provenance": summarize_provenance(records.values()),
+        "shortcuts": shortcuts,
     }
     results["predictions_sha256"] = write_predictions(folder, finished, tables)
     workdir.write_json(folder / "results.json", results)

@@ -24,10 +24,15 @@ class Film:
 
 @dataclass(frozen=True)
 class Case:
-    """One case: its name such as B-3024-1, its digitizer, and its films by view (LEFT_CC ...)."""
+    """One case: its name such as B-3024-1, its digitizer, and its films by view (LEFT_CC ...).
+
+    `device` is the whole text on the digitizer, such as LUMISYS LASER, of which `digitizer` is the
+    first word.
+    """
 
     name: str
     digitizer: str
+    device: str
     films: dict[str, Film]
 
 
@@ -38,6 +43,7 @@ def read(path: Path) -> Case:
     if len(text) > MAX_BYTES:
         raise InputError(f"longer than {MAX_BYTES} bytes, so not an .ics file; download it again")
     fields = {"filename": "", "DIGITIZER": ""}
+    device = ""
     films: dict[str, Film] = {}
     for number, line in enumerate(text.decode("latin-1").splitlines(), start=1):
         words = line.split()
@@ -45,6 +51,8 @@ def read(path: Path) -> Case:
             if not _WORD.fullmatch(words[1]):
                 raise InputError(f"line {number}: {words[0]} is invalid: expected one word")
             fields[words[0]] = words[1]
+            if words[0] == "DIGITIZER":
+                device = " ".join(words[1:])
         elif len(words) > 1 and words[1] == "LINES":
             if not _VIEW.fullmatch(words[0]):
                 raise InputError(
@@ -53,7 +61,7 @@ def read(path: Path) -> Case:
             films[words[0]] = _film(words, f"line {number}")
     if not fields["filename"] or not films:
         raise InputError("no filename line or no film line (LEFT_CC LINES ...); download it again")
-    return Case(fields["filename"], fields["DIGITIZER"], films)
+    return Case(fields["filename"], fields["DIGITIZER"], device, films)
 
 
 def find_film(image: Path) -> Film | None:

@@ -72,6 +72,18 @@ def auc_rows(work: WorkFolder, aucs: Sequence[Mapping[str, Any]]) -> list[dict[s
     )
 
 
+def shortcut_rows(work: WorkFolder) -> dict[str, dict[str, dict[str, Mapping[str, Any]]]]:
+    """Return the AUCs of trivial predictors by collection, predictor and unit.
+
+    There are none in results of earlier versions.
+    """
+    rows: dict[str, dict[str, dict[str, Mapping[str, Any]]]] = {}
+    for row in work.results.get("shortcuts", []):
+        predictors = rows.setdefault(row["collection"], {})
+        predictors.setdefault(row["predictor"], {})[row["unit"]] = row
+    return rows
+
+
 def patient_exclusions(work: WorkFolder, collection: Mapping[str, Any]) -> list[str]:
     """Describe cases excluded because of their patients, and the use of an official test set."""
     name, lines = collection["name"], []

@@ -116,9 +116,7 @@ def _read_film(
         if reason:
             left_out.append((f"{item} abnormality {abnormality.number}", reason))
         else:
-            views.append(
-                _lesion_view(abnormality, image, case.name, view, film, curve, stream_bits)
-            )
+            views.append(_lesion_view(abnormality, image, case, view, film, curve, stream_bits))
     return views, left_out
 
 
@@ -138,7 +136,7 @@ def _reason_to_leave_out(
 def _lesion_view(
     abnormality: Abnormality,
     image: Path,
-    case: str,
+    case: ics.Case,
     view: str,
     film: ics.Film,
     curve: str,
@@ -163,7 +161,7 @@ def _lesion_view(
         collection="ddsm",
         image_path=image,
         box=abnormality.box,
-        case_id=case,
+        case_id=case.name,
         lesion_id=f"{side}-{abnormality.number}",
         view=projection,
         laterality=side[0],
@@ -174,6 +172,7 @@ def _lesion_view(
         spacing_source=".ics RESOLUTION",
         bits=bits,
         curve=curve,
+        device=case.device,
         note="; ".join(corrections),
         noted="; ".join(notes),
     )

@@ -163,6 +163,7 @@ def parse_lesion_view(
         dark_is_dense=choice["polarity"] == "dark_dense",
         frame=frame,
         split=choice["split"],
+        device=row["device"],
         note=lesion_box.note,
         noted=lesion_box.noted,
         where=where,

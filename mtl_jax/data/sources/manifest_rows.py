@@ -16,6 +16,7 @@ REQUIRED = ("dataset", "patient_id", "lesion_id", "view", "image_path", "truth")
 OPTIONAL = (
     *("modality", "laterality", "frame", "coord_origin", "pixel_um", "spacing_source", "bits"),
     *("polarity", "truth_source", "split", "notes", "intensity_kind", "namespace"),
+    "device",
 )
 ALIASES = {"bbox": "box"}
 KNOWN = (*REQUIRED, *OPTIONAL, *location.KINDS)
