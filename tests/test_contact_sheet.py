@@ -115,7 +115,7 @@ def test_pixels_that_are_not_square_keep_the_shape_of_the_breast() -> None:
     view = LesionView("c", Path("i"), (50, 50, 50, 50), "a", "1", "CC", "L", "DM", 1, "biopsy",
                       (100.0, 50.0), "x")  # fmt: skip
     gray, roi = np.zeros((100, 100), np.float32), np.zeros((1, 128, 128), np.int16)
-    strip = Image.open(io.BytesIO(contact_strip.draw(gray, gray.shape, [view], roi)))
+    strip = Image.open(io.BytesIO(contact_strip.draw(gray, gray.shape, [view], roi, 25.6)))
     side = contact_strip.SIDE
     assert strip.size == (side // 2 + contact_strip.GAP + contact_strip.ROI_SIDE, side)
     middle = np.asarray(strip.convert("RGB"), int)[side // 2, side // 4]

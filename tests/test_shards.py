@@ -149,9 +149,9 @@ def test_devices_are_a_further_column_that_changes_no_other_byte(home: Path) -> 
     made = {}
     for name, devices in (("empty", [""] * 5), ("known", ["LUMISYS LASER", "=1+1", "", "b", "b"])):
         write_rows(home, with_devices(ROWS, tuple(devices)), columns)
-        made[name] = ingest.make_shards(f"manifest:{home}/m.csv", home / name, BACKGROUND, {})
+        made[name] = ingest.make_shards(f"manifest:{home}/m.csv", home / name, ROI, {})
     write_rows(home, ROWS)
-    made["none"] = ingest.make_shards(f"manifest:{home}/m.csv", home / "none", BACKGROUND, {})
+    made["none"] = ingest.make_shards(f"manifest:{home}/m.csv", home / "none", ROI, {})
     text = {name: (home / name / "mine" / "index.csv").read_text() for name in made}
     assert text["empty"] == text["none"]
     assert made["empty"].manifest == made["none"].manifest
@@ -167,7 +167,7 @@ def test_devices_are_a_further_column_that_changes_no_other_byte(home: Path) -> 
 
 def test_a_changed_device_is_detected(home: Path) -> None:
     write_rows(home, with_devices(ROWS, ("a",) * 5), f"{COLUMNS},device")
-    ingest.make_shards(f"manifest:{home}/m.csv", home / "out", BACKGROUND, {})
+    ingest.make_shards(f"manifest:{home}/m.csv", home / "out", ROI, {})
     path = home / "out" / "mine" / "index.csv"
     path.write_text(path.read_text().replace(",a\n", ",b\n"))
     with pytest.raises(InputError, match=r"index\.csv: wrong checksum"):
