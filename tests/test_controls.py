@@ -171,6 +171,7 @@ def read_scores(folder: Path) -> list[float]:
     return [float(row["score"]) for row in csv.DictReader(lines)]
 
 
+@pytest.mark.slow  # test_only_the_training_dataset_has_permuted_labels is a quick one
 def test_replicas_with_their_own_labels_train_as_alone(tmp_path: Path) -> None:
     run = Run(PERMUTED, ("t", "x"), "C1-C5", 0, 0)
     runs = [run, replace(run, initialization=1)]
@@ -347,7 +348,7 @@ def test_the_bundle_of_a_control_says_so(study: Path, tmp_path: Path) -> None:
     card = model_card.render_card(model)
     bundle.save(model, card, tmp_path / "bundle")
     words = "A control: trained with permuted labels of dm."
-    for name in ("MODEL_CARD.md", "bundle.json"):
+    for name in ("card.md", "bundle.json"):
         assert words in (tmp_path / "bundle" / name).read_text()
     assert build._intended_use(read_run(study, "mttl")[0]) == build.INTENDED_USE
 
