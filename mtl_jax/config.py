@@ -24,9 +24,12 @@ from mtl_jax.types import InputError
 
 NETWORKS = ("C0", "C1", "C1-C2", "C1-C3", "C1-C4", "C1-C5")
 APPROACHES = {  # each with its options
-    "mttl": ("heads", "without", "weight", "backbone", "weights"),
-    "sttl": ("of", "backbone", "weights"),
+    "mttl": ("heads", "without", "weight", "labels", "steps", "backbone", "weights"),
+    "sttl": ("of", "steps", "backbone", "weights"),
 }
+# The options that make an approach a control (docs/method.md).
+PERMUTED_LABELS = "labels=permuted"
+MATCHED_STEPS = "steps=matched"
 SINGLE_TASK = "sttl"  # the approach of splits (3.1) and depth (3.2)
 # The stages of each job in order; the choice of one stage is used by the next.
 STAGES = {
@@ -100,7 +103,10 @@ def default() -> ConfigDict:
     #     with options: mttl+heads=per_task, mttl+weight.NAME=2, mttl+without=NAME (or each),
     #     sttl+of=NAME (or each); mttl+backbone=NAME and mttl+weights=NAME (sttl too) instead of
     #     model.backbone and weights; this NAME is shipped, analytic, random, imagenet or a folder
-    #     in checkpoints. Splits and depth are always single-task
+    #     in checkpoints. Controls: mttl+labels=permuted permutes the labels of the other
+    #     collections in training; sttl+steps=matched takes as many steps as a run on all
+    #     collections (also mttl+without=NAME+steps=matched). Splits and depth are always
+    #     single-task
     c.network = "C1"  # the frozen convolutions: C0 (none), C1 ... C1-C5 (2.3; chosen in 3.2)
     c.weights = "shipped"  # checkpoints/formulas; imagenet: checkpoints/alexnet_imagenet;
     #     analytic: Gabor filters in C1; random; or a folder made by mtl-jax convert
@@ -562,6 +568,22 @@ def _validate_approaches(c: ConfigDict) -> None:
             has_data = len(unused | {options.get("without")} - {None, "each"}) < len(c.data.sources)
         if not has_data:
             raise _error("approaches", name, EXPECTED_WEIGHT)
+        if has_option(name, MATCHED_STEPS):
+            _validate_matched_steps(c, name)
+
+
+def _validate_matched_steps(c: ConfigDict, name: str) -> None:
+    """Check that an approach with steps=matched takes other steps than without the option."""
+    kind, options = parse_approach(name)
+    if c.train.early_stopping.fraction:
+        rule = "no option steps with train.early_stopping, which ends runs after different numbers"
+        raise _error("approaches", name, f"{rule} of steps")
+    rule = f"False with the option {MATCHED_STEPS} of {name!r}, which it would give every approach"
+    _require(c, "train.match_steps", not c.train.match_steps, rule)
+    # Subsets of the target's cases make runs on all collections shorter, too.
+    if kind != SINGLE_TASK and "without" not in options and c.study != "learning_curve":
+        rule = "no option steps without the option without: a run on all collections takes these"
+        raise _error("approaches", name, f"{rule} steps in any case")
 
 
 def approach_network(c: ConfigDict, name: str) -> tuple[str, str]:
@@ -624,8 +646,9 @@ def parse_approach(name: str, field: str = "approaches") -> tuple[str, dict[str,
     `field` is the config field named in error messages.
 
     Options: heads; weight.NAME, the weight of a collection in the loss; without, the collection
-    left out of training; of, the collection of single-task learning; backbone; weights, the
-    pretrained weights.
+    left out of training; of, the collection of single-task learning; labels, permuted in the
+    collections besides the target; steps, matched to those of a run on all collections; backbone;
+    weights, the pretrained weights.
     """
     kind, *options = name.split("+")
     _require_one_of(field, kind, tuple(APPROACHES))
@@ -639,13 +662,23 @@ def parse_approach(name: str, field: str = "approaches") -> tuple[str, dict[str,
         known = APPROACHES[kind]
         if not value or option_name not in known or key in parsed:
             raise _error(field, name, f"{kind} with options {', '.join(known)}, each once")
-        choices = {"heads": HEADS, "backbone": tuple(BACKBONES)}.get(option_name)
+        choices = {
+            "heads": HEADS,
+            "labels": (PERMUTED_LABELS.partition("=")[2],),
+            "steps": (MATCHED_STEPS.partition("=")[2],),
+            "backbone": tuple(BACKBONES),
+        }.get(option_name)
         if choices:
             _require_one_of(field, value, choices)
         if option_name == "weight":
             parse_task_weights([f"{key.removeprefix('weight.')}:{value}"], field)
         parsed[key] = value
     return kind, parsed
+
+
+def has_option(approach: str, option: str) -> bool:
+    """Return whether the name of an approach has an option, such as 'labels=permuted'."""
+    return option in approach.split("+")
 
 
 def parse_task_weights(items: Iterable[str], field: str = "train.task_weights") -> dict[str, float]:

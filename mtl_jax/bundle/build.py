@@ -70,7 +70,7 @@ def build_model(
     usable = None if reason else held_out
     about: dict[str, Any] = {
         "made_with": f"mtl_jax {metadata.version('mtl_jax')}",
-        "use": INTENDED_USE,
+        "use": _intended_use(record),
         "phantom": any(
             "simulated" in collections[name].index["truth_source"] for name in run.tasks
         ),
@@ -104,6 +104,13 @@ def build_model(
     reference, about["reference_scores"] = _with_out_of_fold(reference, held_out, split.target)
     about["far"] = training_ranges.far_distance(reference.features)
     return Model(about, params, reference)
+
+
+def _intended_use(record: Mapping[str, Any]) -> str:
+    """Return the intended use of the model, and whether it is a control."""
+    permuted = record.get("labels_permuted")
+    control = f" A control: trained with permuted labels of {', '.join(permuted or ())}."
+    return INTENDED_USE + (control if permuted else "")
 
 
 def _find_network(study: Study, approach: str) -> tuple[str, dict[str, Any]]:

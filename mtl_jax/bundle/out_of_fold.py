@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtl_jax.bundle import calibration
+from mtl_jax.config import MATCHED_STEPS, has_option
 from mtl_jax.config_diff import changed_fields, format_changes
 from mtl_jax.experiments import scores as score_tables
 from mtl_jax.experiments.scores import Scores, aggregate
@@ -191,7 +192,7 @@ def _reject_other_weights(run: dict[str, Any], record: dict[str, Any], source: S
 def _training(record: dict[str, Any], study: Study) -> dict[str, Any]:
     """Return the training settings of a run, except MATCHED_FIELDS.
 
-    With train.match_steps the epochs of each run differ, and only those of the config are compared.
+    With matched steps the epochs of each run differ, and only those of the config are compared.
     """
     provenance = record["provenance"]
     settings = provenance["settings"]
@@ -200,7 +201,7 @@ def _training(record: dict[str, Any], study: Study) -> dict[str, Any]:
         for section in ("train", "model")
     }
     training["train"]["epochs"] = study.config["train"]["epochs"]
-    if not settings["train"]["match_steps"]:
+    if not (settings["train"]["match_steps"] or has_option(record["approach"], MATCHED_STEPS)):
         training["train"]["epochs_of_the_run"] = settings["train"]["epochs"]
     return training | {"precision": provenance["precision"]}
 

@@ -18,6 +18,7 @@ class Stream(IntEnum):
     FOLDS = 1
     SUBSET = 2
     INNER_SET = 3
+    LABELS = 4
 
 
 def case_labels(case_ids: Iterable[str], labels: Iterable[int]) -> dict[str, int]:

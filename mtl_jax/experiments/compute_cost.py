@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from mtl_jax.config import MATCHED_STEPS, has_option
 from mtl_jax.experiments.splits import Split, run_rows
 from mtl_jax.experiments.study_inputs import StudyInputs
 from mtl_jax.models import registry
@@ -45,11 +46,12 @@ def n_epochs(
 ) -> int:
     """Return the number of epochs of a run.
 
-    With `match_steps` it is the smallest number with at least as many steps as a run on all
-    training cases of all collections. Single-task learning then passes over its fewer ROIs
-    more often, so that it is not at a disadvantage from fewer steps.
+    With `match_steps`, or the option steps=matched of the approach, it is the smallest number with
+    at least as many steps as a run on all training cases of all collections. Single-task learning
+    then passes over its fewer ROIs more often, so that it is not at a disadvantage from fewer
+    steps.
     """
-    if not train_config.match_steps:
+    if not (train_config.match_steps or has_option(run.approach, MATCHED_STEPS)):
         return train_config.epochs
     unused = tuple(name for name in collections if name not in run.tasks)
     largest = replace(run, tasks=(*run.tasks, *unused), target_cases=None)

@@ -8,6 +8,7 @@ from mtl_jax import patient_notes
 from mtl_jax.config import ALEXNET, BUILTIN_WEIGHTS, approach_network
 from mtl_jax.data import audit, crosswalk, patients
 from mtl_jax.experiments.compute_cost import Cost
+from mtl_jax.experiments.permuted_labels import permuted_tasks
 from mtl_jax.experiments.study_inputs import StudyInputs
 from mtl_jax.training.optimizer import frozen_layers
 from mtl_jax.types import Run
@@ -59,7 +60,9 @@ def _print_data(inputs: StudyInputs) -> None:
             "evaluate it"
         )
     for approach in inputs.approaches:
-        print(f"{approach.name}: trained on {', '.join(approach.tasks)}")
+        permuted = permuted_tasks(approach.name, approach.tasks)
+        control = f"; a control with permuted labels of {', '.join(permuted)}" if permuted else ""
+        print(f"{approach.name}: trained on {', '.join(approach.tasks)}{control}")
 
 
 def print_plan(

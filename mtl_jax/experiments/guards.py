@@ -15,6 +15,7 @@ from mtl_jax.config import default
 from mtl_jax.data import patients, shards
 from mtl_jax.experiments import executors, leak_checks, provenance, splits
 from mtl_jax.experiments.inner_set import draw_inner, reject_empty
+from mtl_jax.experiments.permuted_labels import training_labels
 from mtl_jax.experiments.provenance import Provenance
 from mtl_jax.experiments.study_inputs import StudyInputs
 from mtl_jax.io import workdir
@@ -90,6 +91,7 @@ def reject_unfit(runs: Sequence[Run], inputs: StudyInputs, c: ConfigDict) -> Non
         training, _ = splits.run_rows(run, collections, split)
         training, _ = draw_inner(run, training, collections, inner_fraction, split.seed)
         reject_empty(run, training)
+        training_labels(run, training, collections, split)
 
 
 def run_missing(

@@ -20,6 +20,7 @@ from mtl_jax.data import shards
 from mtl_jax.experiments import splits
 from mtl_jax.experiments.compute_cost import n_epochs
 from mtl_jax.experiments.inner_set import draw_inner
+from mtl_jax.experiments.permuted_labels import permuted_case_labels
 from mtl_jax.experiments.run_data import subset_key
 from mtl_jax.io import atomic
 from mtl_jax.training import software
@@ -65,7 +66,7 @@ class Provenance:
         record = software.record()
         record["precision"]["train"] = c.train.precision
         record["weights"] = self._weights[run.approach]
-        record["data"] = self._data_digests(run)
+        record["data"] = self._data_digests(run) | self._label_digests(run)
         record["settings"] = {"run": asdict(run), "train": train, "model": model}
         return json.loads(json.dumps(record))  # equal to what is read back from a file
 
@@ -85,6 +86,12 @@ class Provenance:
                 **({"inner": self._digest_ids(inner)} if fraction else {}),
             }
         return self._data[key]
+
+    def _label_digests(self, run: Run) -> dict[str, Any]:
+        """Return digests of the permuted labels by collection; {} if `run` permutes none."""
+        permuted = permuted_case_labels(run, self._collections, self._split)
+        digests = {name: digest(by_case) for name, by_case in permuted.items()}
+        return {"permuted_labels": digests} if digests else {}
 
     def _digest_ids(self, rows: Mapping[str, np.ndarray]) -> str:
         """Return the SHA-256 of the sorted ids, each hashed to 16 bytes to save memory."""

@@ -6,7 +6,13 @@ Sections are those of Samala et al. 2017.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from mtl_jax.config import EXPECTED_WEIGHT, approach_task_weights, parse_approach
+from mtl_jax.config import (
+    EXPECTED_WEIGHT,
+    MATCHED_STEPS,
+    approach_task_weights,
+    has_option,
+    parse_approach,
+)
 from mtl_jax.types import InputError, Run
 
 
@@ -115,6 +121,11 @@ def _parse_approach(
     _reject_unknown(f"config.approaches={name!r}", named, collections)
     weights = {**task_weights, **weights}
     tasks = (options.get("of", target),)
+    if has_option(name, MATCHED_STEPS) and len(collections) == 1:
+        raise InputError(
+            f"config.approaches={name!r} is invalid: {target} is the only collection, so that every"
+            " run takes as many steps; add others to config.data.sources, or remove the approach"
+        )
     if kind == "mttl":
         tasks = (target, *(collection for collection in collections if collection != target))
         if len(tasks) == 1:

@@ -34,6 +34,11 @@ class Split(NamedTuple):
         target = {self.target: self.test} if self.test else {}
         return target | dict(self.auxiliary_tests)
 
+    def excluded_cases(self, name: str) -> set[str]:
+        """Return the cases of a collection that no run trains on: its test cases, and those of
+        patients in another test set."""
+        return {*self.evaluated.get(name, ()), *self.excluded.get(name, ())}
+
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Split":
         """Return the split that folds.json records."""
@@ -231,9 +236,7 @@ def run_rows(
         rois = collections[task]
         case_ids = rois.index["case_id"]
         test = set(split.evaluated.get(task, ()))
-        excluded = test.union(
-            split.excluded.get(task, ()), patients.cases_of_patients(rois, fold_patients)
-        )
+        excluded = split.excluded_cases(task) | patients.cases_of_patients(rois, fold_patients)
         if task == split.target:
             is_training = _is_in(case_ids, set(split.train) - excluded)
             if run.target_cases is not None:

@@ -19,6 +19,7 @@ from mtl_jax.data import shards
 from mtl_jax.experiments import run_data, splits
 from mtl_jax.experiments import scores as score_tables
 from mtl_jax.experiments.compute_cost import n_epochs
+from mtl_jax.experiments.permuted_labels import permuted_tasks
 from mtl_jax.experiments.provenance import Provenance, digest
 from mtl_jax.experiments.stages import keeps_weights
 from mtl_jax.experiments.validation import (
@@ -241,13 +242,13 @@ def _score(
 
 
 def _train_auc(setup: _Setup, run: Run, params: Params) -> dict[str, float | None]:
-    """Return the AUC of each task on its training set."""
+    """Return the AUC of each task on its training set, with the labels that it is trained on."""
     key = run_data.subset_key(run)
-    training = setup.subsets[key].training
+    subset = setup.subsets[key]
     scores = predict(setup.network, params, setup.dataset, setup.cached, setup.rois[key])
     return {
-        name: _auc(setup.collections[name].index["label"][training[name]], task_scores)
-        for name, task_scores in run_data.split_by_task(scores, training).items()
+        name: _auc(subset.labels[name], task_scores)
+        for name, task_scores in run_data.split_by_task(scores, subset.training).items()
     }
 
 
@@ -267,6 +268,7 @@ def _evaluation_scores(setup: _Setup, run: Run, params: Params) -> score_tables.
 def _run_record(setup: _Setup, run: Run, train_auc: Mapping[str, float | None]) -> dict[str, Any]:
     """Return the content of run.json, without the checksum of the scores."""
     subset = setup.subsets[run_data.subset_key(run)]
+    permuted = permuted_tasks(run.approach, run.tasks)
     return {
         "id": run.id,
         "seed": run.seed,
@@ -290,6 +292,7 @@ def _run_record(setup: _Setup, run: Run, train_auc: Mapping[str, float | None]) 
         "frozen": list(frozen_layers(run.network)),
         "pretrained": sorted(setup.weights.params),
         "train_auc": dict(train_auc),
+        **({"labels_permuted": permuted} if permuted else {}),
         "provenance": dict(setup.provenance[run]),
     }
 

@@ -1,8 +1,9 @@
 """Write a methods section for a paper from the config and the results."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mtl_jax.config import MATCHED_STEPS, has_option
 from mtl_jax.report import networks, phrases, statements
 from mtl_jax.report.read_workdir import WorkFolder
 
@@ -94,7 +95,7 @@ def _network(work: WorkFolder) -> str:
     frozen = ", ".join(work.runs[0]["frozen"]) or "none"
     trained = "; ".join(
         f"{phrases.approach_name(approach)} was trained on "
-        f"{phrases.join_and(phrases.tasks_of(work, approach))}"
+        f"{phrases.join_and(phrases.tasks_of(work, approach))}{_permuted_labels(work, approach)}"
         for approach in work.approaches
     )
     return (
@@ -102,6 +103,16 @@ def _network(work: WorkFolder) -> str:
         f"randomly, the fully connected layers with {initialization}. Frozen layers: {frozen}. "
         f"{trained}."
     )
+
+
+def _permuted_labels(work: WorkFolder, approach: str) -> str:
+    """Return how an approach permutes labels, or '' if it permutes none."""
+    labels = phrases.permuted_labels(work, approach)
+    how = (
+        " (a control: the label of a case, malignant if any of its lesions is, was that of a random"
+        " case of the same collection, the same in all folds)"
+    )
+    return f"{labels}{how}" if labels else ""
 
 
 def _backbones(work: WorkFolder) -> str:
@@ -141,7 +152,8 @@ def _weights(work: WorkFolder) -> str:
 
 
 def _training(work: WorkFolder) -> str:
-    t, epochs = work.config["train"], sorted({run["epochs"] for run in work.runs})
+    t, unmatched = work.config["train"], [run for run in work.runs if not _matches_steps(run)]
+    epochs = _list_epochs(unmatched or work.runs)
     optimizer = OPTIMIZERS.get(t["optimizer"], t["optimizer"]).format(**t)
     schedule = SCHEDULES.get(t["schedule"], f"from {{}} to {{}} (schedule {t['schedule']})")
     rates = schedule.format(f"{t['learning_rate']:g}", f"{t['final_learning_rate']:g}")
@@ -149,18 +161,40 @@ def _training(work: WorkFolder) -> str:
         f", rising linearly in the first {100 * t['warmup']:g}% of the steps" if t["warmup"] else ""
     )
     loss = LOSSES.get(t["loss"], t["loss"]).format(**t)
-    plural = "" if epochs == [1] else "s"
     return (
-        f"The networks were trained for {phrases.join_and([str(e) for e in epochs])} "
-        f"epoch{plural} by {optimizer}, with batch size {t['batch_size']}, weight decay "
-        f"{t['weight_decay']:g}, a learning rate {rates}{warmup}, and dropout "
-        f"{work.config['model']['dropout']:g}; the loss was {loss}."
-        f"{_early_stopping(t)} Each epoch used each ROI in eight orientations "
-        "(rotations and reflections). The score of an ROI was the mean probability of malignancy "
-        "over the eight orientations; the score of a lesion was the mean over its views. "
-        f"{_initializations(work)} (seed {work.config['seed']}); random splits used "
+        f"The networks were trained for {epochs} by {optimizer}, with batch size "
+        f"{t['batch_size']}, weight decay {t['weight_decay']:g}, a learning rate {rates}{warmup}, "
+        f"and dropout {work.config['model']['dropout']:g}; the loss was {loss}."
+        f"{_matched_steps(work)}{_early_stopping(t)} Each epoch used each ROI in eight "
+        "orientations (rotations and reflections). The score of an ROI was the mean probability of "
+        "malignancy over the eight orientations; the score of a lesion was the mean over its "
+        f"views. {_initializations(work)} (seed {work.config['seed']}); random splits used "
         f"split seed {work.config['split_seed']}."
     )
+
+
+def _matches_steps(run: Mapping[str, Any]) -> bool:
+    return has_option(run["approach"], MATCHED_STEPS)
+
+
+def _list_epochs(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Return the distinct numbers of epochs of runs: '3 and 9 epochs'."""
+    epochs = sorted({run["epochs"] for run in runs})
+    plural = "" if epochs == [1] else "s"
+    return f"{phrases.join_and([str(e) for e in epochs])} epoch{plural}"
+
+
+def _matched_steps(work: WorkFolder) -> str:
+    """Return a sentence on runs with more epochs for as many steps as others, or ''."""
+    reason = "so that each run took at least as many steps as a run on all collections"
+    if work.config["train"].get("match_steps"):
+        return f" Runs on fewer ROIs had more epochs, {reason}."
+    matched = [a for a in work.approaches if has_option(a, MATCHED_STEPS)]
+    if not matched:
+        return ""
+    epochs = _list_epochs([run for run in work.runs if _matches_steps(run)])
+    plural = "was" if len(matched) == 1 else "were"
+    return f" {phrases.join_approaches(matched)} {plural} trained for {epochs}, {reason}."
 
 
 def _early_stopping(t: Mapping[str, Any]) -> str:

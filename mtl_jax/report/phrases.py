@@ -80,6 +80,13 @@ def tasks_of(work: WorkFolder, approach: str) -> list[str]:
     return next(run["tasks"] for run in work.runs if run["approach"] == approach)
 
 
+def permuted_labels(work: WorkFolder, approach: str) -> str:
+    """Return ' with permuted labels of ddsm and dm', or '' if an approach permutes none."""
+    run = next(run for run in work.runs if run["approach"] == approach)
+    permuted = run.get("labels_permuted")
+    return f" with permuted labels of {join_and(permuted)}" if permuted else ""
+
+
 def question(work: WorkFolder) -> str:
     """Return the question of the study, the title of the report."""
     target = work.results["target"]
@@ -109,7 +116,8 @@ def question(work: WorkFolder) -> str:
 def _training_data(work: WorkFolder, approach: str) -> str:
     tasks = tasks_of(work, approach)
     only = "" if len(tasks) > 1 else " only"
-    return f"{join_and(tasks)}{only} ({approach_name(approach)})"
+    labels = permuted_labels(work, approach)
+    return f"{join_and(tasks)}{only}{labels} ({approach_name(approach)})"
 
 
 def warnings(work: WorkFolder) -> list[str]:
@@ -149,6 +157,11 @@ def warnings(work: WorkFolder) -> list[str]:
             texts.append(
                 f"{approach_name(approach)} may be underfitted (training AUC "
                 f"{format_number(min(fits))}): longer training may change its results."
+            )
+        if labels := permuted_labels(work, approach):
+            texts.append(
+                f"{approach_name(approach)} is a control, trained{labels}: its AUC shows the effect"
+                " of more images without the meaning of their labels."
             )
     return texts + _fit_statuses(work)
 
