@@ -143,6 +143,21 @@ def test_similar_ids_of_groups_are_called_groups() -> None:
     assert "count as different groups" in note and "if they are one group" in note
 
 
+def test_shards_of_before_keep_their_fingerprint(tmp_path: Path) -> None:
+    """`conflicts` was added later: at its default it changes no fingerprint."""
+    path = write_manifest(tmp_path, "films", "patient_id")
+
+    def fingerprint(**options: object) -> str:
+        found = ingest.make_plan(
+            "manifest", str(path), BACKGROUND, {"outside": False, **options}, ingest.Rules()
+        )
+        assert "cases_are" not in found.record
+        return found.fingerprint
+
+    before = fingerprint()
+    assert fingerprint(conflicts="reject") == before != fingerprint(conflicts="leave_out")
+
+
 def test_folds_json_and_results_name_the_collections_of_groups(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

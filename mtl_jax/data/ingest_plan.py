@@ -37,6 +37,7 @@ class Rules:
 
 
 DEFAULT_RULES = Rules()
+ADDED_OPTIONS = (("conflicts", "reject"),)  # of sources, since version 0.3, with their defaults
 # Sources with a table that the user wrote. If a header contradicts it, either may be wrong: that is
 # an error. The tables of other sources are published, and a contradiction is only noted.
 USER_TABLES = ("cmmd", "manifest", "tfds")
@@ -155,8 +156,13 @@ def _fingerprint(
         "format_version": shards.FORMAT_VERSION,
         "rules_version": extract_rois.RULES_VERSION,
         "name": collection.name,
-        # The folder in which a source writes files does not change them.
-        "options": {name: value for name, value in options.items() if name != "folder"},
+        # The folder in which a source writes files does not change them. Shards that were made
+        # before an option was added have its default.
+        "options": {
+            name: value
+            for name, value in options.items()
+            if name != "folder" and (name, value) not in ADDED_OPTIONS
+        },
         **record,
         "views": [vars(view) | {"image_path": image, "where": ""} for view, image in named_views],
         "stamps": sorted(

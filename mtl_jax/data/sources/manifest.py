@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mtl_jax.data import patients
-from mtl_jax.data.sources import lesion_consistency, location
+from mtl_jax.data.sources import disputed_lesions, lesion_consistency, location
 from mtl_jax.data.sources.manifest_rows import (
     REQUIRED,
     Row,
@@ -32,6 +32,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "split": ("", "train", "test"),
     "intensity_kind": ("", "OD-linear", "raw-log", "presentation", "8bit"),
 }
+# What is done with a lesion that is malignant in one row and benign in another.
+CONFLICTS = ("reject", "leave_out")
 PATIENTS_DECISION = "a case is a patient (patient_id)"
 GROUPS_DECISION = (
     "no patient ids; groups of images (group_id) take the place of patients: a case is a group"
@@ -44,7 +46,7 @@ CONSTANT_COLUMNS = {
 }
 
 
-def read_collection(path: str, outside: bool = False) -> Collection:
+def read_collection(path: str, outside: bool = False, conflicts: str = "reject") -> Collection:
     """Return the lesion views that a manifest lists; docs/manifest.md describes its columns.
 
     A case is a patient, or a group of images if the column group_id is in place of patient_id. Rows
@@ -53,6 +55,11 @@ def read_collection(path: str, outside: bool = False) -> Collection:
     its views are left out. Raises one InputError that counts the invalid and contradictory rows and
     lists the first ten with line and column.
     """
+    if conflicts not in CONFLICTS:
+        raise InputError(
+            f"config.data.manifest.conflicts={conflicts!r} is invalid: expected one of"
+            f" {', '.join(CONFLICTS)}"
+        )
     table = Path(path)
     if not table.is_file():
         raise InputError(f"manifest: no such file {table}; name the CSV")
@@ -64,6 +71,7 @@ def read_collection(path: str, outside: bool = False) -> Collection:
         errors,
         outside,
         unused=describe_unused(header),
+        conflicts=conflicts,
         case=case_column(header),
     )
     errors.check()
@@ -77,6 +85,7 @@ def make_collection(
     errors: TableErrors,
     outside: bool = False,
     unused: str = "",
+    conflicts: str = "reject",
     case: str = "patient_id",
 ) -> Collection:
     """Return the collection of manifest rows, as of `read_rows`; all faults go to `errors`.
@@ -115,6 +124,18 @@ def make_collection(
             "namespace names the owner of patient ids: leave it empty with group_id",
         )
     decisions = [f"{dataset}: {GROUPS_DECISION if are_groups else PATIENTS_DECISION}"]
+    if conflicts == "leave_out":
+        views, disputed = disputed_lesions.separate_disputed(views)
+        left_out += [
+            (f"{view.case_id}/{view.lesion_id}/{view.view}", disputed_lesions.REASON)
+            for view in disputed
+        ]
+        count = len({(view.case_id, view.lesion_id) for view in disputed})
+        decisions.append(
+            f"{dataset}: lesions that are malignant in one row and benign in another are left out"
+            f" with all their views (data.manifest.conflicts): {count} lesions, {len(disputed)}"
+            " views"
+        )
     views = lesion_consistency.check_lesions(views, errors, case.removesuffix("_id"))
     notices = [unused] if unused else []
     decisions += [f"{dataset}: {notice}" for notice in notices]
