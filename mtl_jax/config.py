@@ -181,6 +181,7 @@ def default() -> ConfigDict:
     c.data.inbreast.link_views = False  # True: single lesions in CC and MLO are one lesion
     c.data.manifest = ConfigDict()
     c.data.manifest.outside = False  # True: paths may leave its folder; for your own files only
+    c.data.manifest.conflicts = "reject"  # lesions with both truths; or leave_out: with all views
     c.data.mini_mias = ConfigDict()
     c.data.mini_mias.classes = ("CIRC", "SPIC", "MISC")  # masses
     c.data.phantom = ConfigDict()

@@ -3,6 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+GROUPS_NOTE = (
+    "no patient ids; groups of images (group_id) take the place of patients, in splits, folds and"
+    " intervals, and are not compared with the patients of other collections"
+)
+
 
 def similar_ids_note(pairs: Sequence[Mapping[str, Any]]) -> str:
     """Return the note on pairs of cases that may be one patient: `similar_ids` of folds.json."""

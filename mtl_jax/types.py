@@ -11,6 +11,7 @@ import numpy as np
 Params = dict[str, dict[str, Any]]
 Box = tuple[float, float, float, float]
 ROI_PIXELS = 128  # side of an ROI (Samala et al. 2017, section 2.1)
+PATIENTS, GROUPS = "patients", "groups"  # what the cases of a collection are
 UNKNOWN = -1  # label of a lesion without a reference standard, which is only scored
 
 
@@ -90,7 +91,8 @@ class Collection:
     names are published pseudonyms, which are written unchanged; those of other collections are
     hashed. `has_checksums` is True if `root` holds SHA256SUMS, which are verified before any pixel
     is read. `namespace` is the namespace of the patient ids; '' for the default of the source and
-    name (data/patients.py).
+    name (data/patients.py). `cases_are` is GROUPS if the collection has no patient ids, and a case
+    is a set of images that may show the same patient.
     """
 
     name: str
@@ -102,6 +104,7 @@ class Collection:
     has_checksums: bool = False
     namespace: str = ""
     notices: tuple[str, ...] = ()
+    cases_are: str = PATIENTS
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ def make_lesions(
     calibrated: bool = True,
     unknown_truth: str = "",
     flags: tuple[str, ...] = (),
+    case_is: str = "patient",
 ) -> list[LesionScore]:
     """Return lesions of one view; a calibrated probability is the score. None: no patients."""
     lesions = []
@@ -50,7 +51,8 @@ def make_lesions(
         view = LesionView(*fields, "unstated", (50.0, 50.0), "manifest")
         notes = (Note(UNKNOWN_TRUTH),) if unknown_truth and label == UNKNOWN else ()
         word = unknown_truth if notes else ""
-        row = LesionRow(view, "a.dcm", "", {}, "", notes, patients is not None, word)
+        named = "lesion" if patients is None else case_is
+        row = LesionRow(view, "a.dcm", "", {}, "", notes, named, word)
         probability = score if calibrated else float("nan")
         in_view = ViewScore(row, score, probability, (), np.zeros(0), None)
         values = (case, str(i), label, score, probability, 0.0, 0.0)
@@ -111,6 +113,21 @@ def test_intervals_are_clustered_by_the_patients_of_the_table() -> None:
         )
     ]
     assert widths[0] > 1.3 * widths[1]
+
+
+def test_groups_cluster_as_patients_and_match_no_training_case() -> None:
+    by_patient, by_group = (
+        evaluate(make_lesions(case_is=case_is)) for case_is in ("patient", "group")
+    )
+    assert by_group["models"][0]["auc"] == by_patient["models"][0]["auc"]
+    assert (by_group["clustered_by"], by_group["n_patients"]) == ("group", None)
+    assert by_group["n_groups"] == by_patient["n_patients"] == 4
+    # The id "a" is that of a training case, but names a group of images here.
+    assert by_patient["models"][0]["n_training_patients"] == 1
+    assert by_group["models"][0]["n_training_patients"] is None
+    assert evaluation.NO_PATIENTS not in by_group["notes"]
+    text = "\n".join(evaluation.describe(by_group))
+    assert "6 lesions of 4 groups with" in text and "intervals are clustered by group" in text
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ FULL = "image_path,patient_id,lesion_id,laterality,view,truth"
         ("image_path,patient_id,lesion_id", ("a.npy,,7", "b.npy,,7"), "fill in patient_id"),
         # A patient with the name of the lesion of another row.
         ("image_path,patient_id,lesion_id", ("a.npy,7,7", "b.npy,,7"), "given in other rows"),
+        ("image_path,group_id,lesion_id", ("a.npy,G,7", "b.npy,,8"), "group_id is empty here"),
         (FULL, ("a.npy,P,7,L,CC,benign", "b.npy,P,7,R,CC,benign"), "another laterality or truth"),
         (
             FULL,
@@ -83,6 +84,8 @@ def test_rows_of_different_lesions_or_views_are_kept(films: Path, tmp_path: Path
         return [(one.view.case_id, one.view.lesion_id) for one in asked]
 
     assert len(set(ids("image_path,lesion_id", "a.npy,1", "b.npy,2", "c.npy,3"))) == 3
+    groups = ids("image_path,group_id,lesion_id", "a.npy,G,1", "b.npy,G,2", "c.npy,H,2")
+    assert groups == [("G", "1"), ("G", "2"), ("H", "2")]
     assert len(set(ids(FULL, "a.npy,P,1,L,CC,benign", "b.npy,P,1,L,MLO,benign"))) == 1
     assert len(set(ids(FULL, "a.npy,P,1,L,CC,benign", "b.npy,Q,1,R,CC,malignant"))) == 2
 

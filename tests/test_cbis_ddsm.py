@@ -17,9 +17,10 @@ from kit.cbis_ddsm import LAYOUTS, Lesion, make_cbis_ddsm, table_text, write_ima
 
 from mtl_jax.data import ingest
 from mtl_jax.data.sources import cbis_ddsm, cbis_ddsm_masks
+from mtl_jax.imaging.roi import RoiSettings
 from mtl_jax.types import Collection, InputError
 
-PLAIN = {"correct": False, "along_mm": 3.2, "depth_mm": 1.6}
+PLAIN = RoiSettings(correct=False)
 TOOL = Path(__file__).resolve().parents[1] / "tools" / "make_shards.py"
 ALL = ("mass-train", "mass-test", "calc-train", "calc-test")
 

@@ -17,9 +17,10 @@ from PIL import Image as Picture
 from mtl_jax.data import ingest
 from mtl_jax.data.sources import cdd_cesm, via
 from mtl_jax.imaging.read_image import read_image
+from mtl_jax.imaging.roi import RoiSettings
 from mtl_jax.types import Collection, InputError
 
-PLAIN = {"correct": False, "along_mm": 3.2, "depth_mm": 1.6}
+PLAIN = RoiSettings(correct=False)
 ROIS = "Radiology_hand_drawn_segmentations_v2.csv"
 
 

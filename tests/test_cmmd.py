@@ -18,9 +18,10 @@ from mtl_jax.data import ingest
 from mtl_jax.data.ingest_plan import Rules
 from mtl_jax.data.sources import cmmd, table
 from mtl_jax.data.table_errors import TableErrors
+from mtl_jax.imaging.roi import RoiSettings
 from mtl_jax.types import Collection, InputError
 
-PLAIN = {"correct": False, "along_mm": 3.2, "depth_mm": 1.6}
+PLAIN = RoiSettings(correct=False)
 FOLDER = "07-18-2010-NA-NA-79377/1.000000-NA-70244"
 
 

@@ -14,9 +14,10 @@ from mtl_jax.data import audit, collection_checks, extract_rois, ingest, plausib
 from mtl_jax.data.collection_checks import CheckedView
 from mtl_jax.data.sources import mini_mias
 from mtl_jax.imaging.lesion_contrast import lesion_contrast
+from mtl_jax.imaging.roi import RoiSettings
 from mtl_jax.types import InputError, LesionView, Note, RoiSet
 
-PLAIN = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
+PLAIN = RoiSettings()
 OWN_IDS = ingest.Rules(pseudonymise=False)
 BIOPSY = {"truth_source": "biopsy"}
 COLUMNS = "dataset,patient_id,lesion_id,view,image_path,truth,box,pixel_um,bits,polarity"

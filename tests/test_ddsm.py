@@ -12,9 +12,10 @@ from mtl_jax.config import default, validate
 from mtl_jax.data import ingest
 from mtl_jax.data.sources import ddsm, ddsm_overlay
 from mtl_jax.imaging import ics
+from mtl_jax.imaging.roi import RoiSettings
 from mtl_jax.types import Collection, InputError
 
-PLAIN = {"correct": False, "along_mm": 3.2, "depth_mm": 1.6}
+PLAIN = RoiSettings(correct=False)
 
 
 def blank(shape: tuple[int, int] = (40, 30)) -> np.ndarray:

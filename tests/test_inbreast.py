@@ -13,9 +13,10 @@ from kit.lesion import circle, offset
 from mtl_jax.data import ingest
 from mtl_jax.data.ingest_plan import Rules
 from mtl_jax.data.sources import inbreast, osirix
+from mtl_jax.imaging.roi import RoiSettings
 from mtl_jax.types import Collection, InputError
 
-PLAIN = {"correct": False, "along_mm": 3.2, "depth_mm": 1.6}
+PLAIN = RoiSettings(correct=False)
 
 
 def read_collection(path: Path, *kinds: str, link_views: bool = False) -> Collection:

@@ -11,11 +11,12 @@ from test_imaging import write_dicom
 from mtl_jax.data import audit, ingest, plausibility
 from mtl_jax.data.plausibility import check_location
 from mtl_jax.data.sources import mini_mias
+from mtl_jax.imaging.roi import RoiSettings
 from mtl_jax.types import InputError
 
 SHAPE = (700, 420)
 UM = (100.0, 100.0)
-PLAIN = {"correct": False, "along_mm": 30.0, "depth_mm": 2.0}
+PLAIN = RoiSettings(correct=False, along_mm=30.0, depth_mm=2.0)
 HEADER = "dataset,patient_id,lesion_id,view,image_path,{},pixel_um,bits,truth"
 
 

@@ -18,10 +18,11 @@ from PIL import Image
 
 from mtl_jax.data import ingest, shards, tfds_builder
 from mtl_jax.data.sources import tfds
+from mtl_jax.imaging.roi import RoiSettings
 from mtl_jax.types import Collection, InputError, RoiSet
 
 HERE = Path(__file__).resolve().parents[1]
-PLAIN = {"correct": False, "along_mm": 3.2, "depth_mm": 1.6}
+PLAIN = RoiSettings(correct=False)
 COMMON = ("image:image", "case_id:patient", "view:view", "laterality:breast", "pixel_um:size_um")
 LESIONS = ("label:lesions/pathology", "lesion_id:lesions/id")
 BOXES = (*COMMON, *LESIONS, "box:lesions/bbox")

@@ -12,9 +12,10 @@ from kit.vindr_mammo import FINDINGS, MASS, ONE, THREE, TWO, Finding, make_vindr
 from mtl_jax.data import ingest
 from mtl_jax.data.ingest_plan import Rules
 from mtl_jax.data.sources import vindr_mammo
+from mtl_jax.imaging.roi import RoiSettings
 from mtl_jax.types import InputError
 
-PLAIN = {"correct": False, "along_mm": 3.2, "depth_mm": 1.6}
+PLAIN = RoiSettings(correct=False)
 BIRADS = Rules(truth_policy="birads")
 
 

@@ -1,7 +1,7 @@
 """Evaluate scores of lesions whose reference standard is known: AUC, thresholds, calibration.
 
 Only lesions are evaluated, because the operating points of a bundle are those of lesions. Intervals
-are clustered by patient if the table of the lesions names patients.
+are clustered by patient or group if the table of the lesions names them.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ import numpy as np
 
 from mtl_jax import roc
 from mtl_jax.bundle import calibration
-from mtl_jax.bundle.lesion_table import UNKNOWN_TRUTH
+from mtl_jax.bundle.lesion_table import GROUP, LESION, PATIENT, UNKNOWN_TRUTH
 from mtl_jax.bundle.scoring import LesionScore, ModelScores
 from mtl_jax.roc.class_names import MAX_LISTED, Classes
 from mtl_jax.types import UNKNOWN
@@ -51,29 +51,31 @@ def evaluate(
         return None
     labelled = [lesions[i] for i in rows]
     labels = np.array([lesion.label for lesion in labelled])
-    has_patients = labelled[0].views[0].row.names_patient
+    case_is = labelled[0].views[0].row.case_is
+    has_clusters = case_is != LESION
     cases = [lesion.case_id for lesion in labelled]
     # Numbers in the order of the table, so that a bootstrap does not depend on the pseudonyms.
     numbers = {case: number for number, case in enumerate(dict.fromkeys(cases))}
-    patients = np.array([numbers[case] for case in cases]) if has_patients else None
+    clusters = np.array([numbers[case] for case in cases]) if has_clusters else None
     scores = [np.array([result.lesions[i].score for i in rows]) for result in results]
     models = []
     for result, model_scores in zip(results, scores, strict=True):
         probabilities = np.array([result.lesions[i].probability for i in rows])
-        model = _evaluate_model(result, labels, model_scores, probabilities, patients)
-        if has_patients:
+        model = _evaluate_model(result, labels, model_scores, probabilities, clusters)
+        if case_is == PATIENT:  # the id of a group names no patient
             known = set(result.model.reference.case_id.tolist())
             model["n_training_patients"] = len(known & set(cases))
         models.append(model)
     difference = None
     if len(results) == 2 and len(set(labels.tolist())) == 2:
-        difference = asdict(roc.compare(labels, *scores, "obuchowski", patients))
+        difference = asdict(roc.compare(labels, *scores, "obuchowski", clusters))
     record = {
         "unit": "lesion",
-        "clustered_by": "patient" if has_patients else "lesion",
+        "clustered_by": case_is,
         "n_malignant": int(labels.sum()),
         "n_benign": int((1 - labels).sum()),
-        "n_patients": len(numbers) if has_patients else None,
+        "n_patients": len(numbers) if case_is == PATIENT else None,
+        **({"n_groups": len(numbers)} if case_is == GROUP else {}),
         "n_without_truth": len(lesions) - len(rows),
         "prevalence": float(labels.mean()),
         "models": models,
@@ -112,8 +114,9 @@ def unrecognized_text(lesions: Sequence[LesionScore]) -> str:
 def describe(record: dict[str, Any]) -> list[str]:
     """Return sentences on the lesions of an evaluation."""
     n_lesions = record["n_malignant"] + record["n_benign"]
-    n_patients = record["n_patients"]
-    of_patients = f" of {_count(n_patients, 'patient')}" if n_patients else ""
+    cluster = record["clustered_by"]
+    number = record.get(f"n_{cluster}s")
+    of_clusters = f" of {_count(number, cluster)}" if number else ""
     without = record["n_without_truth"]
     prevalences = [
         f"{model['training_prevalence']:.2f} among the training lesions"
@@ -121,13 +124,13 @@ def describe(record: dict[str, Any]) -> list[str]:
         for model in record["models"]
     ]
     sentences = [
-        f"evaluated: {_count(n_lesions, 'lesion')}{of_patients} with a reference standard,"
+        f"evaluated: {_count(n_lesions, 'lesion')}{of_clusters} with a reference standard,"
         f" {record['n_malignant']} malignant and {record['n_benign']} benign"
         + (f"; {_count(without, 'lesion')} without one" if without else ""),
         f"prevalence of malignancy: {record['prevalence']:.2f} here,"
         f" {', '.join(dict.fromkeys(prevalences))}",
     ]
-    return [*sentences, "intervals are clustered by patient"] if n_patients else sentences
+    return [*sentences, f"intervals are clustered by {cluster}"] if number else sentences
 
 
 def table(record: dict[str, Any]) -> list[tuple[str, list[str]]]:
@@ -228,7 +231,7 @@ def _notes(
     is_small = min(n_malignant, n_benign) < MIN_LESIONS
     if unrecognized := unrecognized_truths(lesions).total():
         notes.append(f"{_count(unrecognized, 'lesion')}: {UNKNOWN_TRUTH}")
-    if record["n_patients"] is None:
+    if record["clustered_by"] == LESION:
         notes.append(NO_PATIENTS)
     for model in record["models"]:
         if n_known := model["n_training_patients"]:

@@ -23,6 +23,7 @@ from mtl_jax.roc.class_names import Classes, plain_label
 from mtl_jax.types import UNKNOWN, InputError, LesionView, Note, prefix_errors
 
 REQUIRED = ("image_path", "lesion_id")
+PATIENT, GROUP, LESION = "patient", "group", "lesion"  # what a case is, from the table's columns
 TABLE = "table"  # source of a laterality that the table states
 UNKNOWN_TRUTH = "the truth is neither malignant nor benign and is taken as unknown"
 
@@ -36,7 +37,7 @@ class LesionRow(NamedTuple):
     header: dict  # facts of the DICOM header, {} for other files
     side_source: str = ""  # source of the laterality, '' if it is unknown
     notes: tuple[Note, ...] = ()  # differences between table and header that change no pixel
-    names_patient: bool = True  # False: the case of the view is its lesion
+    case_is: str = PATIENT  # or GROUP of images; LESION: the table names neither
     unknown_truth: str = ""  # the word of the table, if it names no class; for the screen only
 
 
@@ -169,7 +170,7 @@ def _lesion_row(
     """
     facts, header = image_header
     source = TABLE if row["laterality"] else facts.get("laterality_source", "")
-    names_patient = bool(row["patient_id"])
+    case_is = PATIENT if row["patient_id"] else GROUP if row["group_id"] else LESION
     _fill_cells(row, facts, path, pixel_um, where)
     truth = plain_label(row["truth"])
     label = labels.get(truth, UNKNOWN)
@@ -182,9 +183,7 @@ def _lesion_row(
     except InputError as error:
         raise InputError(f"{where}: {path.name}: {error}") from error
     notes += (Note(UNKNOWN_TRUTH),) if unknown_truth else ()
-    return LesionRow(
-        view, row["image_path"], where, facts, source, notes, names_patient, unknown_truth
-    )
+    return LesionRow(view, row["image_path"], where, facts, source, notes, case_is, unknown_truth)
 
 
 def _fill_cells(
@@ -205,7 +204,8 @@ def _fill_cells(
         row[column] = row[column] or facts.get(column, "")
     row["modality"] = row["modality"] or _modality(facts)
     row["dataset"] = row["dataset"] or "asked"
-    row["patient_id"] = row["patient_id"] or row["lesion_id"]
+    if not row["group_id"]:
+        row["patient_id"] = row["patient_id"] or row["lesion_id"]
 
 
 def _modality(facts: dict) -> str:
@@ -217,16 +217,18 @@ def _modality(facts: dict) -> str:
 
 def _check_lesions(rows: list[LesionRow], errors: TableErrors) -> list[LesionRow]:
     """Add contradictions between the rows of a lesion to `errors`; return the rows with notes."""
-    has_patient = [row.names_patient for row in rows]
-    if any(has_patient) and not all(has_patient):
+    cases = [row.case_is for row in rows]
+    case_is = next((case for case in cases if case != LESION), LESION)
+    if case_is != LESION and LESION in cases:
         errors.add(
-            rows[has_patient.index(False)].where,
-            "patient_id is empty here and given in other rows: fill it in for all rows",
+            rows[cases.index(LESION)].where,
+            f"{case_is}_id is empty here and given in other rows: fill it in for all rows",
         )
         return rows
-    if not any(has_patient) and _add_ambiguous_lesions(rows, errors):
+    if case_is == LESION and _add_ambiguous_lesions(rows, errors):
         return rows
-    views = lesion_consistency.check_lesions([row.view for row in rows], errors)
+    case = GROUP if case_is == GROUP else PATIENT
+    views = lesion_consistency.check_lesions([row.view for row in rows], errors, case)
     return [
         row._replace(view=view, notes=(*row.notes, Note(view.noted)) if view.noted else row.notes)
         for row, view in zip(rows, views, strict=True)

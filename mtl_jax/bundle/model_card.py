@@ -7,6 +7,7 @@ from typing import Any
 import jinja2
 
 from mtl_jax.bundle.model import Model
+from mtl_jax.types import GROUPS
 
 TEMPLATE = Path(__file__).with_name("card.md")
 # Characters with a meaning in Markdown, its tables and mathematics.
@@ -29,8 +30,11 @@ def render_card(model: Model) -> str:
         lstrip_blocks=True,
     )
     about = model.about
+    # Scores are those of the target; models of version 0.2 do not state what its cases are.
+    target = next(c for c in about["collections"] if c["name"] == about["run"]["tasks"][0])
+    cluster = "group" if target.get("cases_are") == GROUPS else "patient"
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        about=about, run=about["run"], pre=about["preprocessing"]
+        about=about, run=about["run"], pre=about["preprocessing"], cluster=cluster
     )
 
 

@@ -183,7 +183,14 @@ def _write_manifest(
     errors = TableErrors(flags.table)
     made = make_rows(table, mapping, name, matcher, folder, errors)
     # The rows are read back and their images are extracted by the rules of an ingest.
-    collection = manifest.make_collection(folder, made.rows, errors, made.outside)
+    has_groups = any(cells["group_id"] for _, cells in made.rows)
+    collection = manifest.make_collection(
+        folder,
+        made.rows,
+        errors,
+        made.outside,
+        case="group_id" if has_groups else "patient_id",
+    )
     with tempfile.TemporaryDirectory() as scratch:
         extracted = None
         if collection.views:
@@ -284,10 +291,11 @@ def _print_result(
     for note in [*made.notes, *collection.notices]:
         print(note)
     views = collection.views
+    n_cases = len({view.case_id for view in views})
     lesions = {(view.case_id, view.lesion_id): view.label for view in views}
     print(
         f"{path}: {len(views)} lesion views, {len(lesions)} lesions"
-        f" ({sum(lesions.values())} malignant), {len({view.case_id for view in views})} patients"
+        f" ({sum(lesions.values())} malignant), {n_cases} {collection.cases_are}"
         + (f"; {rois} ROIs, the others are left out by an ingest" if rois < len(views) else "")
     )
     if sheet is not None:

@@ -194,10 +194,11 @@ def _make(folder: Path, plan: Plan, rules: Rules, contact_sheets: Path | None) -
     constant = list(outcome.constant.values())
     failures = outcome.failures + constant if rules.strict else outcome.failures
     _report_failures(failures, len(outcome.extracted), plan, rules)
+    cases_are = collection.cases_are
     notes = [
         *collection.notices,
-        *duplicate_patients.check_ids(plan.record["ids_look_like"], plan.written_ids),
-        *duplicate_patients.check_images(outcome.images),
+        *duplicate_patients.check_ids(plan.record["ids_look_like"], plan.written_ids, cases_are),
+        *duplicate_patients.check_images(outcome.images, cases_are),
     ]
     for note in notes:
         print(f"mtl_jax: note: {collection.name}: {note}", file=sys.stderr)
@@ -254,7 +255,8 @@ def _write_shards(folder: Path, plan: Plan, outcome: Outcome) -> None:
     kept_images = [plan.images[number] for number in numbers]
     unusable = len(outcome.failures)
     sentences = [
-        f"{collection.name}: {note}" for note in duplicate_patients.check_images(outcome.images)
+        f"{collection.name}: {note}"
+        for note in duplicate_patients.check_images(outcome.images, collection.cases_are)
     ]
     if unusable:
         sentences.append(

@@ -18,7 +18,7 @@ from mtl_jax.data import (
 from mtl_jax.data.acquisition import PUBLISHED, Acquisition
 from mtl_jax.data.sources import SOURCES
 from mtl_jax.imaging.roi import RoiSettings
-from mtl_jax.types import Collection, InputError, LesionView
+from mtl_jax.types import GROUPS, Collection, InputError, LesionView
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Rules:
 
 
 DEFAULT_RULES = Rules()
+ADDED_OPTIONS = (("conflicts", "reject"),)  # of sources, since version 0.3, with their defaults
 # Sources with a table that the user wrote. If a header contradicts it, either may be wrong: that is
 # an error. The tables of other sources are published, and a contradiction is only noted.
 USER_TABLES = ("cmmd", "manifest", "tfds")
@@ -91,7 +92,8 @@ def plan_collection(
     pseudonymise = rules.pseudonymise and not collection.public_ids
     secret = privacy.load_key() if pseudonymise else None
     names = privacy.CollectionNames(collection, secret)
-    namespace = patients.choose_namespace(source, collection.name, collection.namespace)
+    are_groups = collection.cases_are == GROUPS
+    namespace = patients.collection_namespace(source, collection)
     patients.reject_duplicate_ids(
         namespace, collection.name, sorted({v.case_id for v in collection.views})
     )
@@ -100,8 +102,9 @@ def plan_collection(
     written_ids = {
         view.case_id: written.case_id for view, written in zip(collection.views, views, strict=True)
     }
-    # Guess only if the manifest gives no namespace.
-    looks_like = "" if collection.namespace else patients.guess_namespace(namespace, written_ids)
+    # Guess only if the manifest gives no namespace. The form of the id of a group means nothing.
+    is_known = are_groups or collection.namespace
+    looks_like = "" if is_known else patients.guess_namespace(namespace, written_ids)
     ids = "pseudonyms, by a keyed hash" if pseudonymise else "the collection's own"
     record = {
         "source": source,
@@ -115,16 +118,22 @@ def plan_collection(
             *(names.text(decision) for decision in collection.decisions),
             reference_standard.describe_policy(collection, rules.truth_policy, rejection_reasons),
             f"{collection.name}: case ids, lesion ids and file names are {ids}",
-            f"{collection.name}: patient ids belong to the namespace {namespace}",
+            f"{collection.name}: group ids are compared with no ids of other collections"
+            if are_groups
+            else f"{collection.name}: patient ids belong to the namespace {namespace}",
             *(
                 f"{collection.name}: {note}"
-                for note in duplicate_patients.check_ids(looks_like, written_ids)
+                for note in duplicate_patients.check_ids(
+                    looks_like, written_ids, collection.cases_are
+                )
             ),
         ],
         "left_out": [
             (names.item(item), names.text(reason)) for item, reason in collection.left_out
         ],
     }
+    if are_groups:  # absent for patients, as in shards of earlier versions
+        record["cases_are"] = GROUPS
     images = tuple(names.image(view) for view in collection.views)
     fingerprint = _fingerprint(collection, options, record, views, images, rejection_reasons)
     return Plan(
@@ -147,8 +156,13 @@ def _fingerprint(
         "format_version": shards.FORMAT_VERSION,
         "rules_version": extract_rois.RULES_VERSION,
         "name": collection.name,
-        # The folder in which a source writes files does not change them.
-        "options": {name: value for name, value in options.items() if name != "folder"},
+        # The folder in which a source writes files does not change them. Shards that were made
+        # before an option was added have its default.
+        "options": {
+            name: value
+            for name, value in options.items()
+            if name != "folder" and (name, value) not in ADDED_OPTIONS
+        },
         **record,
         "views": [_view_facts(view, image) for view, image in named_views],
         "stamps": sorted(

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mtl_jax.data.privacy import KEY_VARIABLE
-from mtl_jax.types import InputError, RoiSet
+from mtl_jax.types import GROUPS, PATIENTS, Collection, InputError, RoiSet
 
 CBIS_DDSM, DDSM, PRIVATE = "cbis_ddsm", "ddsm", "manifest"
 # Collections with published ids: the same id is the same patient everywhere.
@@ -54,6 +54,17 @@ def choose_namespace(source: str, name: str, stated: str = "") -> str:
     if source in PUBLIC:
         return source
     return _public_namespace(name) or (PRIVATE if source == PRIVATE else f"{source}:{name}")
+
+
+def collection_namespace(source: str, collection: Collection) -> str:
+    """Return the namespace of the cases of a collection that `source` read.
+
+    Groups of images have a namespace of their own, because no id of another collection can name
+    one. It has blanks, so that no manifest can state it.
+    """
+    if collection.cases_are == GROUPS:
+        return f"groups of {collection.name}"
+    return choose_namespace(source, collection.name, collection.namespace)
 
 
 def normalize_namespace(text: str, where: str) -> str:
@@ -184,6 +195,11 @@ def make_rows(
         }
         for patient_id, case in written_ids.items()
     ]
+
+
+def cases_are(rois: RoiSet) -> str:
+    """Return what the cases of a collection are: PATIENTS, or GROUPS of images."""
+    return str(rois.manifest.get("cases_are", PATIENTS))
 
 
 def namespace_of(rois: RoiSet) -> str:

@@ -12,6 +12,7 @@ MAX_ROWS = 10  # that a sentence names
 
 def describe(plan: Plan, outcome: Outcome) -> list[str]:
     """Return a sentence for each reason, check of the collection, similar id and kind of note."""
+    cases_are = plan.collection.cases_are
     rows = [" ".join(view.where.split()[-2:]) for view in plan.collection.views]
     left_out = [(rows[number], reason) for number, reason in enumerate(outcome.reasons) if reason]
     checks = collection_checks.check_collection(outcome.checked_views(plan.views), ())
@@ -25,8 +26,8 @@ def describe(plan: Plan, outcome: Outcome) -> list[str]:
     ]
     sentences += [f"check: {check.message}" for check in checks]
     sentences += [
-        *duplicate_patients.check_ids(plan.record["ids_look_like"], plan.written_ids),
-        *duplicate_patients.check_images(outcome.images),
+        *duplicate_patients.check_ids(plan.record["ids_look_like"], plan.written_ids, cases_are),
+        *duplicate_patients.check_images(outcome.images, cases_are),
     ]
     for entry in image_notes.count_notes((rows[n], notes) for n, notes in noted.items()):
         of_kind = [

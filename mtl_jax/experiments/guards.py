@@ -23,7 +23,7 @@ from mtl_jax.models import registry
 from mtl_jax.training import multihost
 from mtl_jax.training.optimizer import frozen_layers
 from mtl_jax.training.setup import reject_unknown_entries
-from mtl_jax.types import Run
+from mtl_jax.types import GROUPS, Run
 
 
 @contextlib.contextmanager
@@ -71,6 +71,9 @@ def record_study(
         "similar_ids": similar,
         "alike": near_duplicates,
     }
+    # Without groups there is no entry, so that work folders of earlier versions stay valid.
+    groups = {name: GROUPS for name, r in collections.items() if patients.cases_are(r) == GROUPS}
+    record |= {"cases_are": groups} if groups else {}
     workdir.write_once(
         folder / "folds.json",
         inputs.split.record() | record | dict(extra),

@@ -139,6 +139,7 @@ def _describe_collection(rois: RoiSet, official_learned: bool) -> dict[str, Any]
             "benign": len(set(lesion[~malignant])),
         },
         "views": {"malignant": int(malignant.sum()), "benign": int((~malignant).sum())},
+        "cases_are": patients.cases_are(rois),
         "namespace": patients.namespace_of(rois),
         "official_test_learned": official_learned,
         "official_split": {mark: int((index["split"] == mark).sum()) for mark in marks if mark},

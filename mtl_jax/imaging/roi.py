@@ -56,13 +56,16 @@ class RoiSettings:
         return cls(extent_mm, **later, **record["background"])
 
     def record(self) -> dict[str, Any]:
-        """Return what shards and bundles state of their ROIs."""
+        """Return what shards and bundles state of their ROIs.
+
+        The settings of later versions are stated only if set, so that shards of before stay valid.
+        """
         names = ("along_mm", "correct", "depth_mm")
+        later = {"upsample": self.upsample, "blank_mm": self.blank_mm}
         return {
             "background": {name: getattr(self, name) for name in names},
             "pixel_um": self.pixel_um,
-            "upsample": self.upsample,
-            "blank_mm": self.blank_mm,
+            **{name: value for name, value in later.items() if value},
             "roi_pixels": ROI_PIXELS,
             "gray_per_count": GRAY_PER_COUNT,
             "outside_image": "mirrored",

@@ -6,6 +6,7 @@ from typing import Any
 from mtl_jax.config import MATCHED_STEPS, has_option
 from mtl_jax.report import networks, phrases, statements
 from mtl_jax.report.read_workdir import WorkFolder
+from mtl_jax.types import GROUPS
 
 PAPER = "Samala et al. 2017, Phys. Med. Biol. 62 8894"
 # Names of config.train in words; others are named as in the config.
@@ -58,7 +59,8 @@ def _data(work: WorkFolder) -> str:
         modality = ", ".join(filter(None, c["modality"])) or "modality not stated"
         parts.append(
             f"{c['name']} ({modality}; {views} views of {lesions} lesions, "
-            f"{c['lesions']['malignant']} malignant, of {c['cases']} cases; reference standard: "
+            f"{c['lesions']['malignant']} malignant, of {c['cases']} {_cases(work, c['name'])}; "
+            "reference standard: "
             f"{', '.join(c['truth_source'])})"
         )
     corrected = (
@@ -88,6 +90,12 @@ def _data(work: WorkFolder) -> str:
         f"cases were used for training and {results['split']['test']} for testing, split by case "
         f"({results['split']['rule']})."
     )
+
+
+def _cases(work: WorkFolder, name: str) -> str:
+    if work.cases_are(name) == GROUPS:
+        return "groups of images, which take the place of patients because there are no patient ids"
+    return "cases"
 
 
 def _network(work: WorkFolder) -> str:
@@ -165,7 +173,7 @@ def _training(work: WorkFolder) -> str:
         f"The networks were trained for {epochs} by {optimizer}, with batch size "
         f"{t['batch_size']}, weight decay {t['weight_decay']:g}, a learning rate {rates}{warmup}, "
         f"and dropout {work.config['model']['dropout']:g}; the loss was {loss}."
-        f"{_matched_steps(work)}{_early_stopping(t)} Each epoch used each ROI in eight "
+        f"{_matched_steps(work)}{_early_stopping(work)} Each epoch used each ROI in eight "
         "orientations (rotations and reflections). The score of an ROI was the mean probability of "
         "malignancy over the eight orientations; the score of a lesion was the mean over its "
         f"views. {_initializations(work)} (seed {work.config['seed']}); random splits used "
@@ -197,13 +205,14 @@ def _matched_steps(work: WorkFolder) -> str:
     return f" {phrases.join_approaches(matched)} {plural} trained for {epochs}, {reason}."
 
 
-def _early_stopping(t: Mapping[str, Any]) -> str:
+def _early_stopping(work: WorkFolder) -> str:
     """Return a sentence on early stopping, or '' without it."""
-    stopping = t["early_stopping"]
+    stopping = work.config["train"]["early_stopping"]
     if not stopping["fraction"]:
         return ""
     return (
-        f" Of the target's training patients, {100 * stopping['fraction']:g}% were not trained on: "
+        f" Of the target's training {work.clusters([work.results['target']])}, "
+        f"{100 * stopping['fraction']:g}% were not trained on: "
         f"a run ended when {stopping['patience']} evaluations in a row, every "
         f"{stopping['interval']} epochs, did not lower the cross-entropy of their ROIs, and the "
         "weights with the lowest value were used."
@@ -216,12 +225,13 @@ def _initializations(work: WorkFolder) -> str:
 
 
 def _statistics(work: WorkFolder) -> str:
+    clusters = work.clusters(plural=False)
     tested = [test for test in work.results["comparisons"] if test["p_value"] is not None]
     methods = dict.fromkeys(test["method"] for test in tested)
     compared = (
         " Paired differences were tested with two-sided tests by "
         f"{phrases.join_and([phrases.method_name(m) for m in methods])}, "
-        "clustered by patient."
+        f"clustered by {clusters}."
         if methods
         else ""
     )
@@ -239,7 +249,7 @@ def _statistics(work: WorkFolder) -> str:
     return (
         f"Stages of the study: {stages}.{selected} AUCs were "
         f"{fitted if 'proper' in auc_methods else 'empirical'}{mean}, with 95% confidence "
-        f"intervals clustered by patient (Obuchowski 1997).{compared}"
+        f"intervals clustered by {clusters} (Obuchowski 1997).{compared}"
     )
 
 

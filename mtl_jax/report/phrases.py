@@ -7,6 +7,7 @@ from typing import Any
 from mtl_jax import patient_notes
 from mtl_jax.report.networks import list_starts
 from mtl_jax.report.read_workdir import SECONDARY_ESTIMATORS, WorkFolder
+from mtl_jax.types import GROUPS
 
 MIN_LESIONS = 100  # below this an AUC is weak evidence
 MIN_PATIENTS = 50  # below this the type I error rate is above 5% (docs/benchmarks.md)
@@ -15,7 +16,7 @@ PHANTOM_NOTICE = "phantom results: simulated images, not evidence about patients
 NAMES = {"forest": "Forest"}
 METHODS = {
     "obuchowski": "Obuchowski's method",
-    "bootstrap": "bootstrap over patients",
+    "bootstrap": "bootstrap over cases",
     "delong": "DeLong's method",
     "proper": "proper binormal",
     "empirical": "empirical",
@@ -123,6 +124,11 @@ def _training_data(work: WorkFolder, approach: str) -> str:
 def warnings(work: WorkFolder) -> list[str]:
     """Return the limitations of the results, the most serious first, except PHANTOM_NOTICE."""
     results, texts = work.results, [*_mixed(work), *_weak(work), *_few_patients(work)]
+    texts += [
+        f"{collection['name']}: {patient_notes.GROUPS_NOTE}."
+        for collection in results["collections"]
+        if work.cases_are(collection["name"]) == GROUPS
+    ]
     starts = list_starts(work)
     for start in starts:
         if start.builtin:
@@ -234,11 +240,12 @@ def _few_patients(work: WorkFolder) -> list[str]:
     primary = work.primary
     if primary is None:
         return []
-    patients = min(row["n_cases"] for row in work.headline_aucs(primary["unit"]))
-    if patients >= MIN_PATIENTS:
+    cases = min(row["n_cases"] for row in work.headline_aucs(primary["unit"]))
+    if cases >= MIN_PATIENTS:
         return []
+    clusters = work.clusters([primary["task"]])
     return [
-        f"The primary analysis has {patients} patients. In simulations with 34 to {MIN_PATIENTS} "
+        f"The primary analysis has {cases} {clusters}. In simulations with 34 to {MIN_PATIENTS} "
         "patients the type I error rate of the tests was up to 6.5% (nominal 5%); fewer patients "
         "were not simulated."
     ]

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from mtl_jax.io import atomic, workdir
 from mtl_jax.io.read_csv import read_csv
 from mtl_jax.report import analysis_results
 from mtl_jax.report.analysis_results import Findings
-from mtl_jax.types import InputError
+from mtl_jax.types import PATIENTS, InputError
 
 SECONDARY_ESTIMATORS = ("pooled over folds", "one fold")  # never the primary AUC
 
@@ -89,6 +89,25 @@ class WorkFolder(NamedTuple):
     def initializations(self) -> int:
         """Number of initializations in the last stage."""
         return max((len(area["initializations"]) for area in self.results["auc"]), default=1)
+
+    def cases_are(self, task: str) -> str:
+        """Return what the cases of a collection are: patients, or groups of images."""
+        collection = next((c for c in self.results["collections"] if c["name"] == task), {})
+        return str(collection.get("cases_are", PATIENTS))  # absent in results of version 0.2
+
+    def clusters(self, tasks: Iterable[str] = (), plural: bool = True) -> str:
+        """Return what the statistics cluster scores by: patients, groups, or patients or groups.
+
+        `tasks` are the collections of the scores; without them all that have an AUC.
+        """
+        names = set(tasks) or {row["task"] for row in self.results["auc"]}
+        names = names or {self.results["target"]}
+        nouns = sorted({self.cases_are(name) for name in names}, reverse=True)
+        return " or ".join(noun if plural else noun.removesuffix("s") for noun in nouns)
+
+    def name_clusters(self, text: str, tasks: Iterable[str] = ()) -> str:
+        """Return a text of results.json on AUCs of `tasks` with the word for their clusters."""
+        return text.replace(PATIENTS, self.clusters(tasks))
 
     def target_comparisons(self, unit: str) -> list[dict[str, Any]]:
         """Return the comparisons of a unit (view or lesion) on the target."""

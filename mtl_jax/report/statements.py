@@ -75,7 +75,8 @@ def _describe_auc(work: WorkFolder, unit: str, fit: str, row: Mapping[str, Any])
     evaluation = "on the test set" if row["cases"] == "test" else "in cross-validation"
     return (
         f"{unit}-level AUC{fit} {evaluation} of {work.results['target']} ({row['n_malignant']} "
-        f"malignant and {row['n_benign']} benign {unit}s of {row['n_cases']} patients)"
+        f"malignant and {row['n_benign']} benign {unit}s of {row['n_cases']} "
+        f"{work.clusters([row['task']])})"
     )
 
 
@@ -97,20 +98,20 @@ def _aucs_alone(work: WorkFolder, unit: str, aucs: Mapping[str, Mapping[str, Any
 
 def describe_variance(work: WorkFolder) -> str:
     """State the sources of variance in the intervals."""
-    count = work.initializations
+    count, clusters = work.initializations, work.clusters()
     if count == 1:
         return (
-            "Intervals and p-values include the variance between patients only; the variance "
+            f"Intervals and p-values include the variance between {clusters} only; the variance "
             "between random initializations is not included."
         )
     if count == 2:
         return (
-            "Intervals include the variance between patients only: with two initializations the "
+            f"Intervals include the variance between {clusters} only: with two initializations the "
             "variance between initializations cannot be estimated, and no difference is tested."
         )
     return (
         f"Means over {count} initializations; intervals and p-values include the variance between "
-        "patients and between initializations."
+        f"{clusters} and between initializations."
     )
 
 
@@ -120,13 +121,14 @@ def describe_declaration(work: WorkFolder) -> str:
     if primary is None:
         return ""
     a, b = (approach_name(primary[side]) for side in ("a", "b"))
+    target = work.results["target"]
     rows = work.headline_aucs(primary["unit"])
     auc_row = next(row for row in rows if row["study"] == primary["a"])
     return (
         f" The primary analysis, specified before training, is the difference between {a} and {b} "
         f"at the {primary['unit']} level by {method_name(primary['method'])}; all other tests are "
         "secondary, their p-values adjusted by Holm within each family. The standard error of an "
-        f"AUC includes the variance over {auc_row['se_method']}."
+        f"AUC includes the variance over {work.name_clusters(auc_row['se_method'], [target])}."
     )
 
 
@@ -183,10 +185,10 @@ def describe_stage_figure(work: WorkFolder, stage: Mapping[str, Any], units: Seq
         f"{row['n_malignant']} malignant and {row['n_benign']} benign {row['unit']}s"
         for row in first_rows
     ]
-    patients = max(row["n_cases"] for row in first_rows)
+    cases = max(row["n_cases"] for row in first_rows)
     note = f" {stage['note']}" if stage["note"] else ""
     unit = f"{units[0]}-level " if len(units) == 1 else ""
-    n = f"n: {join_and(counts)} of {patients} patients."
+    n = f"n: {join_and(counts)} of {cases} {work.clusters([work.results['target']])}."
     return f"{unit}{dots}{series}.{shaded}{note} {n}"
 
 

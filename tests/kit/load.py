@@ -15,6 +15,7 @@ import numpy as np
 
 from mtl_jax.data import ingest_plan, near_duplicates, shards
 from mtl_jax.experiments import executors, leak_checks, scores, splits
+from mtl_jax.imaging.roi import RoiSettings
 from mtl_jax.types import RoiSet, Run
 
 HEADER = "dataset,patient_id,lesion_id,view,image_path,truth,pixel_um,box"
@@ -36,7 +37,7 @@ def manifest(size: int, folder: Path) -> dict[str, float]:
         (folder / str(case % 1000) / f"{case}.pgm").touch()
     begin = time.process_time()
     plan = ingest_plan.make_plan(
-        "manifest", str(folder / "m.csv"), {}, {}, ingest_plan.DEFAULT_RULES
+        "manifest", str(folder / "m.csv"), RoiSettings(), {}, ingest_plan.DEFAULT_RULES
     )
     seconds = time.process_time() - begin
     assert len(plan.views) == size

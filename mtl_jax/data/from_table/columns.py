@@ -5,9 +5,10 @@ from difflib import get_close_matches
 
 from mtl_jax.data.from_table.mapping import LOCATIONS, MAPPED, TableMapping
 from mtl_jax.data.from_table.read_table import Table, find_column
+from mtl_jax.data.sources.manifest_rows import CASE_COLUMNS, KEEP_ONE
 from mtl_jax.types import InputError
 
-NEEDED = ("patient_id", "truth", "image_path")
+NEEDED = ("truth", "image_path")
 
 
 def resolve_columns(table: Table, mapping: TableMapping) -> tuple[dict[str, str], TableMapping]:
@@ -29,12 +30,11 @@ def resolve_columns(table: Table, mapping: TableMapping) -> tuple[dict[str, str]
         name: resolve(column, f"--map {name}={column}") for name, column in mapping.map.items()
     }
     box = tuple(resolve(column, f"--box {column}") for column in mapping.box)
+    named = {*mapping.map, *mapping.constant}
+    if named & set(CASE_COLUMNS):  # a column of the other name is then not meant
+        named |= set(CASE_COLUMNS)
     for name in MAPPED:
-        if (
-            name not in columns
-            and name not in mapping.constant
-            and find_column(table.columns, name)
-        ):
+        if name not in named and find_column(table.columns, name):
             columns[name] = resolve(name, f"column {name}")
     if find_column(table.columns, "coord_origin"):
         faults.append(
@@ -48,6 +48,13 @@ def resolve_columns(table: Table, mapping: TableMapping) -> tuple[dict[str, str]
         faults.append(
             "lesion_id is not mapped: --map lesion_id=COLUMN, or --one-lesion-per-breast if no"
             " breast has two"
+        )
+    if set(CASE_COLUMNS) <= given:
+        faults.append(f"{' and '.join(CASE_COLUMNS)} are both given: {KEEP_ONE}")
+    elif not set(CASE_COLUMNS) & given:
+        faults.append(
+            "patient_id is not mapped: --map patient_id=COLUMN, or --map group_id=COLUMN if the"
+            " table has no patient ids"
         )
     faults += [f"{name} is not mapped: --map {name}=COLUMN" for name in NEEDED if name not in given]
     if not box and not given & set(LOCATIONS):

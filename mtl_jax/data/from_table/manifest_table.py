@@ -17,14 +17,14 @@ from mtl_jax.data.from_table.read_table import Table, TableRow
 from mtl_jax.data.from_table.words import LEFT_OUT, VALUES, Translation, split_view
 from mtl_jax.data.image_names import ImageMatcher
 from mtl_jax.data.sources import location
-from mtl_jax.data.sources.manifest_rows import KNOWN
+from mtl_jax.data.sources.manifest_rows import CASE_COLUMNS, KNOWN
 from mtl_jax.data.table_errors import TableErrors
 from mtl_jax.imaging import dicom
 from mtl_jax.imaging.image_size import read_size
 from mtl_jax.imaging.value_checks import MAX_UM
 from mtl_jax.types import InputError, prefix_errors
 
-IDS = ("patient_id", "lesion_id")
+IDS = (*CASE_COLUMNS, "lesion_id")
 NUMBERS_IN_CELL = ("centre", "circle")  # row;column and row;column;radius
 PIXEL_UM = (1.0, MAX_UM)  # no film or detector has smaller pixels
 # What spreadsheets write for a number too long for its cell, and for a formula that failed.

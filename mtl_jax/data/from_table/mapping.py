@@ -18,6 +18,7 @@ from mtl_jax.types import InputError
 LOCATIONS = tuple(kind for kind in location.KINDS if kind != "box")  # a box is --box
 MAPPED = (
     *(name for name in REQUIRED if name != "dataset"),
+    "group_id",
     *(name for name in OPTIONAL if name not in ("coord_origin", "notes")),
     *LOCATIONS,
 )

@@ -15,6 +15,7 @@ from mtl_jax.data.image_notes import describe_notes
 from mtl_jax.data.sources import cbis_ddsm_files as files
 from mtl_jax.data.sources import cbis_ddsm_masks as masks
 from mtl_jax.data.sources import cbis_ddsm_tables as tables
+from mtl_jax.data.sources import disputed_lesions
 from mtl_jax.data.sources.cbis_ddsm_tables import Row
 from mtl_jax.imaging.value_checks import check_pixel_um
 from mtl_jax.io import atomic
@@ -44,7 +45,9 @@ def read_collection(
         {row.patient for row in rows if row.part.endswith(split)} for split in ("train", "test")
     )
     shared_patients = in_train & in_test
-    disputed = _disputed_lesions(rows)
+    disputed = disputed_lesions.disputed_lesions(
+        ((row.patient, row.lesion), int(row.pathology == "MALIGNANT")) for row in rows
+    )
     uids = {uid for row in rows for uid in (row.image, row.crop, row.mask)}
     series_files = files.find_series(root, uids)
     series = series_files.series
@@ -91,7 +94,7 @@ def _select_rows(
         elif row.patient in shared_patients and row.part.endswith("train"):
             reason = "the patient is in the official test set too"
         elif (row.patient, row.lesion) in excluded:
-            reason = "malignant in one view, benign in another"
+            reason = disputed_lesions.REASON
         elif row.image not in series:
             reason = "the film is not in the folder"
         elif len(series[row.image]) != 1:
@@ -121,14 +124,6 @@ def _check_options(root: Path, parts: tuple[str, ...], pixel_um: float, conflict
         raise InputError(f"{config}.pixel_um={pixel_um:g} is invalid: expected 10 to 200 um")
     if not root.is_dir():
         raise InputError(f"cbis_ddsm: no such folder {root}")
-
-
-def _disputed_lesions(rows: Sequence[Row]) -> set[tuple[str, str]]:
-    """Return (patient, lesion) of lesions that are malignant in one row and benign in another."""
-    labels: dict[tuple[str, str], set[bool]] = {}
-    for row in rows:
-        labels.setdefault((row.patient, row.lesion), set()).add(row.pathology == "MALIGNANT")
-    return {lesion for lesion, values in labels.items() if len(values) > 1}
 
 
 def _locate_lesions(

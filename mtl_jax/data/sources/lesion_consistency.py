@@ -21,12 +21,15 @@ _laterality = attrgetter("laterality")
 _DECIMALS = re.compile(r"(\d+)\.0+")  # spreadsheets change 1 to 1.0
 
 
-def check_lesions(views: Sequence[LesionView], errors: TableErrors) -> list[LesionView]:
+def check_lesions(
+    views: Sequence[LesionView], errors: TableErrors, case: str = "patient"
+) -> list[LesionView]:
     """Return `views` with notes on rows that look wrong; contradictions go to `errors`.
 
-    A patient is in one split. A lesion is in one breast, has one label and is once in an image; an
-    unknown one contradicts nothing. Two lesions of a patient with nearly the same box in an image
-    are probably one row listed twice: an error if their labels differ, otherwise a note.
+    `case` names a case in messages: patient or group. A patient is in one split. A lesion is in one
+    breast, has one label and is once in an image; an unknown one contradicts nothing. Two lesions
+    of a patient with nearly the same box in an image are probably one row listed twice: an error if
+    their labels differ, otherwise a note.
     """
     patients: dict[str, list[LesionView]] = defaultdict(list)
     lesions: dict[tuple[str, str], list[LesionView]] = defaultdict(list)
@@ -37,16 +40,16 @@ def check_lesions(views: Sequence[LesionView], errors: TableErrors) -> list[Lesi
         images[resolve(view.image_path), view.frame_number, view.case_id].append(view)
     notes: dict[int, list[str]] = defaultdict(list)
     for rows in patients.values():
-        _check_split(rows, errors)
+        _check_split(rows, errors, case)
         for view in _similar_ids(rows):
-            notes[id(view)].append(SIMILAR_ID)
+            notes[id(view)].append(SIMILAR_ID.replace("patient", case))
     for rows in lesions.values():
-        _check_laterality_and_label(rows, errors)
+        _check_laterality_and_label(rows, errors, case)
         if any(len({fact(view) for view in rows}) > 1 for fact in (_laterality, _label)):
             for view in rows:
                 notes[id(view)].append(PARTLY_STATED)
     for rows in images.values():
-        for view in _check_image(rows, errors):
+        for view in _check_image(rows, errors, case):
             notes[id(view)].append(SAME_BOX)
     return [
         replace(view, noted="; ".join(filter(None, (view.noted, *dict.fromkeys(notes[id(view)])))))
@@ -56,7 +59,7 @@ def check_lesions(views: Sequence[LesionView], errors: TableErrors) -> list[Lesi
     ]
 
 
-def _check_split(rows: Sequence[LesionView], errors: TableErrors) -> None:
+def _check_split(rows: Sequence[LesionView], errors: TableErrors, case: str) -> None:
     """Add an error if a patient is in both the training and the test set."""
     test = next((view for view in rows if view.split == "test"), None)
     train = next((view for view in rows if view.split != "test"), None)
@@ -64,9 +67,9 @@ def _check_split(rows: Sequence[LesionView], errors: TableErrors) -> None:
         first, second = sorted((test, train), key=rows.index)
         errors.add(
             second.where,
-            f"patient {second.case_id} has split {second.split or '(empty)'} here and"
-            f" {first.split or '(empty)'} in {_line(first)}: no patient may be in the training and"
-            " the test set; give each patient one split",
+            f"{case} {second.case_id} has split {second.split or '(empty)'} here and"
+            f" {first.split or '(empty)'} in {_line(first)}: no {case} may be in the training and"
+            f" the test set; give each {case} one split",
         )
 
 
@@ -84,7 +87,7 @@ def _normalize_id(lesion_id: str) -> str:
     return normalize_id(_DECIMALS.sub(r"\1", lesion_id)) or lesion_id
 
 
-def _check_laterality_and_label(rows: Sequence[LesionView], errors: TableErrors) -> None:
+def _check_laterality_and_label(rows: Sequence[LesionView], errors: TableErrors, case: str) -> None:
     counts = Counter((view.laterality, view.label) for view in rows)
     # Among rows that state both facts, the minority is more likely wrong.
     majority = max(counts, key=lambda facts: ("" not in facts, facts[1] != UNKNOWN, counts[facts]))
@@ -97,13 +100,13 @@ def _check_laterality_and_label(rows: Sequence[LesionView], errors: TableErrors)
             continue
         errors.add(
             view.where,
-            f"lesion {view.lesion_id} of patient {view.case_id} has another laterality or truth"
+            f"lesion {view.lesion_id} of {case} {view.case_id} has another laterality or truth"
             f" ({_facts(view)}) than in {_line(other)} ({_facts(other)}); correct the row, or"
             f" {ADVICE}",
         )
 
 
-def _check_image(rows: Sequence[LesionView], errors: TableErrors) -> list[LesionView]:
+def _check_image(rows: Sequence[LesionView], errors: TableErrors, case: str) -> list[LesionView]:
     """Return the rows of a patient and image with the box of another lesion of the same label."""
     lesions: dict[str, LesionView] = {}
     repeated = []
@@ -125,7 +128,7 @@ def _check_image(rows: Sequence[LesionView], errors: TableErrors) -> list[Lesion
         if other.label != view.label and UNKNOWN not in (other.label, view.label):
             errors.add(
                 view.where,
-                f"lesion {view.lesion_id} of patient {view.case_id} has the box of lesion"
+                f"lesion {view.lesion_id} of {case} {view.case_id} has the box of lesion"
                 f" {other.lesion_id} in {_line(other)} in the same image, but another truth;"
                 " correct or delete a row",
             )

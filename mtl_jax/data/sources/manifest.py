@@ -6,13 +6,19 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mtl_jax.data import patients
-from mtl_jax.data.sources import lesion_consistency, location
-from mtl_jax.data.sources.manifest_rows import REQUIRED, Row, describe_unused, read_rows
+from mtl_jax.data.sources import disputed_lesions, lesion_consistency, location
+from mtl_jax.data.sources.manifest_rows import (
+    REQUIRED,
+    Row,
+    case_column,
+    describe_unused,
+    read_rows,
+)
 from mtl_jax.data.table_errors import RowErrors, TableErrors
 from mtl_jax.data.table_paths import find_file
 from mtl_jax.imaging import dicom
 from mtl_jax.imaging.value_checks import check_pixel_um
-from mtl_jax.types import Collection, InputError, LesionView, prefix_errors
+from mtl_jax.types import GROUPS, PATIENTS, Collection, InputError, LesionView, prefix_errors
 
 VIEWS = ("CC", "MLO", "ML", "LM", "LMO", "SIO", "ISO", "XCC", "XCCL", "XCCM", "FB", "AT")
 LABELS = {"malignant": 1, "benign": 0}
@@ -26,7 +32,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "split": ("", "train", "test"),
     "intensity_kind": ("", "OD-linear", "raw-log", "presentation", "8bit"),
 }
-REQUIRED_CELLS = ("dataset", "patient_id", "lesion_id", "view")
+# What is done with a lesion that is malignant in one row and benign in another.
+CONFLICTS = ("reject", "leave_out")
+PATIENTS_DECISION = "a case is a patient (patient_id)"
+GROUPS_DECISION = (
+    "no patient ids; groups of images (group_id) take the place of patients: a case is a group"
+)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # Columns with one value for all rows, and the reason.
 CONSTANT_COLUMNS = {
@@ -35,19 +46,34 @@ CONSTANT_COLUMNS = {
 }
 
 
-def read_collection(path: str, outside: bool = False) -> Collection:
+def read_collection(path: str, outside: bool = False, conflicts: str = "reject") -> Collection:
     """Return the lesion views that a manifest lists; docs/manifest.md describes its columns.
 
-    A case is a patient. Rows whose truth is neither malignant nor benign are left out. `outside`:
-    its paths may be absolute or leave its folder by '..' or links. Raises one InputError that
-    counts the invalid and contradictory rows and lists the first ten with line and column.
+    A case is a patient, or a group of images if the column group_id is in place of patient_id. Rows
+    whose truth is neither malignant nor benign are left out. `outside`: its paths may be absolute
+    or leave its folder by '..' or links. `conflicts`: a lesion with both truths is an error, or all
+    its views are left out. Raises one InputError that counts the invalid and contradictory rows and
+    lists the first ten with line and column.
     """
+    if conflicts not in CONFLICTS:
+        raise InputError(
+            f"config.data.manifest.conflicts={conflicts!r} is invalid: expected one of"
+            f" {', '.join(CONFLICTS)}"
+        )
     table = Path(path)
     if not table.is_file():
         raise InputError(f"manifest: no such file {table}; name the CSV")
     errors = TableErrors(table)
     header, rows = read_rows(table, REQUIRED, errors)
-    collection = make_collection(table.parent, rows, errors, outside, describe_unused(header))
+    collection = make_collection(
+        table.parent,
+        rows,
+        errors,
+        outside,
+        unused=describe_unused(header),
+        conflicts=conflicts,
+        case=case_column(header),
+    )
     errors.check()
     _require(bool(collection.views or collection.left_out), f"{table}: no rows below the header")
     return collection
@@ -59,10 +85,13 @@ def make_collection(
     errors: TableErrors,
     outside: bool = False,
     unused: str = "",
+    conflicts: str = "reject",
+    case: str = "patient_id",
 ) -> Collection:
     """Return the collection of manifest rows, as of `read_rows`; all faults go to `errors`.
 
-    The image paths are relative to `root`; `unused` is a notice on columns that are not used.
+    The image paths are relative to `root`; `unused` is a notice on columns that are not used;
+    `case` is the column of the case.
     """
     views: list[LesionView] = []
     left_out: list[tuple[str, str]] = []
@@ -70,7 +99,7 @@ def make_collection(
     for where, row in rows:
         with errors.collect(where):
             truth = row["truth"].lower()
-            required = REQUIRED_CELLS if truth in LABELS else REQUIRED_CELLS[:-1]
+            required = ("dataset", case, "lesion_id", *(("view",) if truth in LABELS else ()))
             row_errors = RowErrors(where)
             row_errors.read(_check_filled, row, required, where)
             namespace = row_errors.read(patients.normalize_namespace, row["namespace"], where)
@@ -83,19 +112,38 @@ def make_collection(
             if truth in LABELS:
                 views.append(view)
             else:
-                item = f"{row['patient_id']}/{row['lesion_id']}/{row['view']}"
+                item = f"{row[case]}/{row['lesion_id']}/{row['view']}"
                 left_out.append((item, f"truth {row['truth'] or '(empty)'}"))
     dataset, namespace = (
         _constant_value(column, values[column], errors) for column in CONSTANT_COLUMNS
     )
-    views = lesion_consistency.check_lesions(views, errors)
-    decisions = [f"{dataset}: a case is a patient (patient_id)"]
+    are_groups = case == "group_id"
+    if are_groups and namespace:
+        errors.add(
+            values["namespace"][0][1],
+            "namespace names the owner of patient ids: leave it empty with group_id",
+        )
+    decisions = [f"{dataset}: {GROUPS_DECISION if are_groups else PATIENTS_DECISION}"]
+    if conflicts == "leave_out":
+        views, disputed = disputed_lesions.separate_disputed(views)
+        left_out += [
+            (f"{view.case_id}/{view.lesion_id}/{view.view}", disputed_lesions.REASON)
+            for view in disputed
+        ]
+        count = len({(view.case_id, view.lesion_id) for view in disputed})
+        decisions.append(
+            f"{dataset}: lesions that are malignant in one row and benign in another are left out"
+            f" with all their views (data.manifest.conflicts): {count} lesions, {len(disputed)}"
+            " views"
+        )
+    views = lesion_consistency.check_lesions(views, errors, case.removesuffix("_id"))
     notices = [unused] if unused else []
     decisions += [f"{dataset}: {notice}" for notice in notices]
     return Collection(
         *(dataset, root, tuple(views), tuple(left_out), tuple(decisions)),
         namespace=namespace,
         notices=tuple(notices),
+        cases_are=GROUPS if are_groups else PATIENTS,
     )
 
 
@@ -150,7 +198,7 @@ def parse_lesion_view(
         collection=row["dataset"],
         image_path=image,
         box=lesion_box.box,
-        case_id=row["patient_id"],
+        case_id=row["patient_id"] or row["group_id"],
         lesion_id=row["lesion_id"],
         view=view,
         laterality=choice["laterality"],

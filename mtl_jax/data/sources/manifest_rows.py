@@ -1,6 +1,6 @@
 """Read the rows of a manifest, or of a table of lesions to score, as text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -18,8 +18,16 @@ OPTIONAL = (
     *("polarity", "truth_source", "split", "notes", "intensity_kind", "namespace"),
     "device",
 )
+# Column of the case: a patient or, in a collection without patient ids, a group of images.
+CASE_COLUMNS = ("patient_id", "group_id")
+KEEP_ONE = "keep one, group_id only if the collection has no patient ids"
 ALIASES = {"bbox": "box"}
-KNOWN = (*REQUIRED, *OPTIONAL, *location.KINDS)
+KNOWN = (*REQUIRED, "group_id", *OPTIONAL, *location.KINDS)
+
+
+def case_column(header: Iterable[str]) -> str:
+    """Return the column of the case in a header: group_id, or else patient_id."""
+    return "group_id" if "group_id" in header else "patient_id"
 
 
 def read_rows(
@@ -27,9 +35,9 @@ def read_rows(
 ) -> tuple[list[str], Iterator[tuple[str, Row]]]:
     """Return the header, and ('TABLE line 7', row) of each row.
 
-    The columns `required` and one that locates a lesion must be there. Cells are stripped, and
-    cells of absent columns are empty. Rows with more or fewer cells than the header go to `errors`;
-    without it they raise an error.
+    The columns `required` and one that locates a lesion must be there; `group_id` may be there in
+    place of `patient_id`. Cells are stripped, and cells of absent columns are empty. Rows with more
+    or fewer cells than the header go to `errors`; without it they raise an error.
     """
     uneven: Uneven = []
     cells = read_csv(table, known=(*KNOWN, *ALIASES), strip=True, uneven=uneven)
@@ -57,11 +65,16 @@ def _header_errors(header: Sequence[str], required: Sequence[str]) -> list[str]:
     ]
     if not any(header):
         return ["the file is empty: expected a header with the columns of docs/manifest.md"]
-    missing = [name for name in required if name not in present.values()]
+    case_columns = [name for name in CASE_COLUMNS if name in present.values()]
+    if len(case_columns) > 1:
+        errors.append(f"columns {' and '.join(case_columns)}: {KEEP_ONE}")
+    given = {*present.values(), *(CASE_COLUMNS if case_columns else ())}
+    missing = [name for name in required if name not in given]
     if missing:
-        errors.append(
-            f"missing column {', '.join(missing)} (separate columns by commas, semicolons or tabs)"
-        )
+        advice = "separate columns by commas, semicolons or tabs"
+        if "patient_id" in missing:
+            advice += "; a collection without patient ids has group_id"
+        errors.append(f"missing column {', '.join(missing)} ({advice})")
     repeated = sorted({name for name in header if name and header.count(name) > 1})
     if repeated:
         errors.append(f"column {', '.join(repeated)} is repeated; keep one")

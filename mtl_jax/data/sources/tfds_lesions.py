@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 
 from mtl_jax.data.image_notes import split_notes
 from mtl_jax.data.sources import tfds_fields
+from mtl_jax.data.sources.disputed_lesions import separate_disputed
 from mtl_jax.data.sources.location import LesionBox
 from mtl_jax.data.sources.tfds_fields import Field
 from mtl_jax.imaging import mask
@@ -72,8 +73,10 @@ def read_views(
                         where=f"tfds {dataset.name} {name}",
                     )
                 )
-    consistent, disputed = _separate_disputed(views)
-    return consistent, (*left_out, *disputed)
+    consistent, disputed = separate_disputed(views)
+    reason = "views of its lesion differ in label"
+    left_out += [(view.image_path.stem, reason) for view in disputed]
+    return tuple(consistent), tuple(left_out)
 
 
 def _examples(
@@ -190,14 +193,3 @@ def _pixel_size(value: str | float | None, item: str) -> float:
     with prefix_errors(item):
         check_pixel_um((size, size), "pixel_um")
     return size
-
-
-def _separate_disputed(views: Sequence[LesionView]) -> tuple[tuple[LesionView, ...], LeftOut]:
-    """Return the views of lesions with one label in all their views, and the others as left out."""
-    labels: dict[tuple[str, str], set[int]] = {}
-    for view in views:
-        labels.setdefault((view.case_id, view.lesion_id), set()).add(view.label)
-    consistent = tuple(v for v in views if len(labels[v.case_id, v.lesion_id]) == 1)
-    disputed = [v for v in views if len(labels[v.case_id, v.lesion_id]) > 1]
-    reason = "views of its lesion differ in label"
-    return consistent, tuple((view.image_path.stem, reason) for view in disputed)
