@@ -17,6 +17,7 @@ from mtl_jax.experiments.run_lists import (
     expand_approaches,
     independent_test_runs,
 )
+from mtl_jax.imaging.roi import RoiSettings
 from mtl_jax.io import workdir
 from mtl_jax.types import InputError, RoiSet, Run
 
@@ -116,9 +117,8 @@ def test_each_mini_mias_roi_is_scored_once_in_cross_validation(
     shared: Path, tmp_path: Path
 ) -> None:
     options = {"mini_mias": {"classes": ("CIRC", "SPIC", "MISC")}}
-    background = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
     spec = f"mini_mias:{shared / 'data' / 'mini_mias'}"
-    rois = ingest.load(spec, tmp_path, background, options)
+    rois = ingest.load(spec, tmp_path, RoiSettings(), options)
     split = splits.make_split(
         {rois.name: rois}, rois.name, (), splits.SplitRules(False, 1, 4, 0.0, 0)
     )

@@ -140,7 +140,7 @@ CURE = "; delete the folder and make the shards again"
 
 def roi_settings(manifest: Mapping[str, Any]) -> RoiSettings:
     """Return how the ROIs of shards with this manifest were made."""
-    return RoiSettings.from_record(manifest["imaging"]) if "imaging" in manifest else RoiSettings()
+    return RoiSettings.from_record(manifest.get("imaging", {}))
 
 
 def content_digest(rois: RoiSet) -> str:

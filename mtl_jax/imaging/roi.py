@@ -53,7 +53,7 @@ class RoiSettings:
         """Return the settings that `record` states; earlier versions stated fewer."""
         later = {name: record[name] for name in ("upsample", "blank_mm") if name in record}
         extent_mm = record.get("pixel_um", 200.0) * ROI_PIXELS / 1000
-        return cls(extent_mm, **later, **record["background"])
+        return cls(extent_mm, **later, **record.get("background", {}))
 
     def record(self) -> dict[str, Any]:
         """Return what shards and bundles state of their ROIs.
