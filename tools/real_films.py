@@ -65,6 +65,7 @@ def ddsm_rows(folder: Path) -> list[Row]:
             **_facts(mass, "ddsm299", DDSM_BOX),
             "modality": "SFM",
             "patient_id": mass["patient_id"],
+            "namespace": "cbis_ddsm",
             "lesion_id": f"{mass['side'][0]}{mass['abnormality']}",
             "pixel_um": f"{_um(mass['mm_per_row_299'])};{_um(mass['mm_per_col_299'])}",
             "truth_source": "followup",  # some benign masses were not biopsied
