@@ -25,7 +25,7 @@ from mtl_jax.experiments.provenance import Provenance
 from mtl_jax.experiments.run_lists import expand_approaches
 from mtl_jax.experiments.runner import run_study
 from mtl_jax.training.replicas import Replicas
-from mtl_jax.types import InputError, RoiSet, Run
+from mtl_jax.types import GROUPS, InputError, RoiSet, Run
 
 PERMUTED, MATCHED = "mttl+labels=permuted", "sttl+steps=matched"
 APPROACHES = ("mttl", "sttl", MATCHED, PERMUTED)
@@ -101,7 +101,7 @@ def test_permuted_labels_are_independent_of_the_true_ones() -> None:
     stay = []
     for number in range(draws):
         run = replace(RUN, initialization=number)
-        by_case = permuted_labels.permuted_case_labels(run, collections, split)["y"]
+        by_case = permuted_labels.permuted_unit_labels(run, collections, split)["y"]
         stay.append(sum(by_case[case] for case in malignant))
     variance = k * (k / n) * (1 - k / n) * (n - k) / (n - 1)
     assert np.mean(stay) == pytest.approx(k * k / n, abs=4 * math.sqrt(variance / draws))
@@ -114,8 +114,28 @@ def test_a_case_with_a_malignant_and_a_benign_lesion_counts_as_malignant() -> No
     label = x.index["label"].copy()
     label[0], label[1] = 0, 1  # of case x00
     collections["x"] = replace(x, index={**x.index, "label": label})
-    permuted = permuted_labels.permuted_case_labels(RUN, collections, make_split(collections))
+    permuted = permuted_labels.permuted_unit_labels(RUN, collections, make_split(collections))
     assert sum(permuted["x"].values()) == 8  # x00, x03 ... x21
+
+
+def test_lesions_are_permuted_where_groups_take_the_place_of_patients() -> None:
+    """A group with many lesions must not turn all of them malignant or benign at once."""
+    collections = make_collections()
+    y = collections["y"]
+    n = len(y.index["label"])
+    index = {
+        **y.index,
+        "case_id": np.array([f"g{number // 20}" for number in range(n)], object),
+        "lesion_id": np.array([f"{number // 2}" for number in range(n)], object),
+    }
+    collections["y"] = replace(y, index=index, manifest={**y.manifest, "cases_are": GROUPS})
+    split = make_split(collections)
+    rows = {name: np.arange(len(c.index["label"])) for name, c in collections.items()}
+    labels = permuted_labels.training_labels(RUN, rows, collections, split)["y"]
+    assert labels.sum() == y.index["label"].sum()  # two ROIs of each lesion
+    assert (labels[::2] == labels[1::2]).all() and (labels != y.index["label"]).any()
+    mixed = [len(set(labels[start : start + 20].tolist())) for start in range(0, n, 20)]
+    assert np.mean(mixed) > 1.5
 
 
 def test_collections_of_one_class_are_rejected() -> None:
@@ -140,7 +160,7 @@ def test_only_the_training_dataset_has_permuted_labels() -> None:
         dataset, ranges = run_data.training_dataset(subsets, COLLECTIONS, "auto")
         for run in runs:
             subset = subsets[run_data.subset_key(run)]
-            by_case = permuted_labels.permuted_case_labels(run, COLLECTIONS, split)["x"]
+            by_case = permuted_labels.permuted_unit_labels(run, COLLECTIONS, split)["x"]
             cases = COLLECTIONS["x"].index["case_id"][subset.training["x"]].tolist()
             target = COLLECTIONS["t"].index["label"][subset.training["t"]].tolist()
             trained = np.asarray(dataset.label)[ranges[run_data.subset_key(run)]].tolist()

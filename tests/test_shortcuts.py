@@ -1,12 +1,13 @@
 """AUCs of trivial predictors: by-hand cases, and no case is scored by its own label."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from mtl_jax.experiments.shortcuts import evaluate_shortcuts, malignant_fractions
+from mtl_jax.experiments.shortcuts import ALL, evaluate_shortcuts, malignant_fractions
 from mtl_jax.experiments.splits import Split, run_rows
 from mtl_jax.types import RoiSet, Run
 
@@ -26,6 +27,7 @@ def make_rois(
         "sd": [3] * n,
         "height_mm": [0.0] * n,
         "width_mm": [0.0] * n,
+        "outside": [0.0] * n,
         "pixel_um_row": [50.0] * n,
         "pixel_um_col": [50.0] * n,
     } | columns
@@ -216,3 +218,21 @@ def test_every_collection_with_a_test_set_is_evaluated_once() -> None:
     ]
     assert [row["n_malignant"] for row in rows] == [2] * 4
     assert rows == evaluate_shortcuts(runs[::2], collections, split)
+
+
+def test_the_forest_combines_predictors_and_never_uses_its_own_cases() -> None:
+    """Malignant if exactly one of gray and SD is high, which neither predicts alone."""
+    rng = np.random.default_rng(0)
+    high = rng.integers(0, 2, (2, 60))
+    label = high[0] ^ high[1]
+    rois = make_rois(label.tolist(), mean=(5 + 9 * high[0]).tolist(), sd=(3 + 9 * high[1]).tolist())
+    cases = all_cases(rois)
+    rows = on_test_set(rois, cases[30:])
+    assert rows[ALL, "view"]["auc"] > 0.95
+    assert abs(rows["mean gray", "view"]["auc"] - 0.5) < 0.25
+    # The labels of the evaluation cases change its AUC, and none of its scores.
+    split = Split("t", cases[:30], cases[30:], [], "for a test")
+    other = replace(rois, index={**rois.index, "label": np.r_[label[:30], 1 - label[30:]]})
+    run = [Run("sttl", ("t",), "C1", None, 0)]
+    aucs = [by_predictor(run, r, split)[ALL, "view"]["auc"] for r in (rois, other)]
+    assert aucs[0] == pytest.approx(1 - aucs[1])

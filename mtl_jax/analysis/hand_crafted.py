@@ -4,6 +4,7 @@ It is the baseline that deep learning is compared with (the paper's third limita
 """
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from mtl_jax.analysis.outline import segment_mass
 from mtl_jax.analysis.shape import shape_features
 from mtl_jax.analysis.spiculation import spiculation_features
 from mtl_jax.analysis.texture import texture_features
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import RandomForestClassifier
 
 CLASSIFIERS = ("lda", "forest")
 N_TREES = 500
@@ -29,6 +33,15 @@ def feature_table(rois: Iterable[np.ndarray]) -> tuple[np.ndarray, list[str]]:
     return np.array([list(row.values()) for row in rows]), list(rows[0]) if rows else []
 
 
+def make_forest(seed: int, trees: int = N_TREES) -> "RandomForestClassifier":
+    """Return a random forest (Breiman 2001) with balanced classes."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    return RandomForestClassifier(
+        trees, min_samples_leaf=2, class_weight="balanced", random_state=seed
+    )
+
+
 def fit_and_score(
     train_features: np.ndarray, train_labels: np.ndarray, features: np.ndarray, seed: int
 ) -> dict[str, np.ndarray]:
@@ -40,7 +53,6 @@ def fit_and_score(
     """
     # Imported here, because scikit-learn takes a second and the features need none of it.
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-    from sklearn.ensemble import RandomForestClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -48,9 +60,7 @@ def fit_and_score(
         "lda": make_pipeline(
             StandardScaler(), LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
         ),
-        "forest": RandomForestClassifier(
-            N_TREES, min_samples_leaf=2, class_weight="balanced", random_state=seed
-        ),
+        "forest": make_forest(seed),
     }
     scores = {}
     for name in CLASSIFIERS:

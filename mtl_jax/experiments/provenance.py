@@ -20,7 +20,7 @@ from mtl_jax.data import shards
 from mtl_jax.experiments import splits
 from mtl_jax.experiments.compute_cost import n_epochs
 from mtl_jax.experiments.inner_set import draw_inner
-from mtl_jax.experiments.permuted_labels import permuted_case_labels
+from mtl_jax.experiments.permuted_labels import permuted_unit_labels
 from mtl_jax.experiments.run_data import subset_key
 from mtl_jax.io import atomic
 from mtl_jax.training import software
@@ -89,7 +89,7 @@ class Provenance:
 
     def _label_digests(self, run: Run) -> dict[str, Any]:
         """Return digests of the permuted labels by collection; {} if `run` permutes none."""
-        permuted = permuted_case_labels(run, self._collections, self._split)
+        permuted = permuted_unit_labels(run, self._collections, self._split)
         digests = {name: digest(by_case) for name, by_case in permuted.items()}
         return {"permuted_labels": digests} if digests else {}
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mtl_jax.analysis.hand_crafted import make_forest
 from mtl_jax.config import UNITS
 from mtl_jax.data.array_rows import Rows, iter_chunks
 from mtl_jax.experiments import stage_tables
@@ -18,6 +19,8 @@ from mtl_jax.experiments.scores import Scores, make_scores
 from mtl_jax.experiments.splits import Split, run_rows
 from mtl_jax.types import RoiSet, Run
 
+ALL = "all of these (random forest)"
+TREES = 100
 ESTIMATES = ("auc", "se", "ci_low", "ci_high", "n_malignant", "n_benign")
 
 
@@ -72,11 +75,33 @@ def _collection_rows(
 
 
 def _predict(rois: RoiSet, train: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the scores (n,) of the ROIs `rows` by predictor; NaN where one is not known."""
+    """Return the scores (n,) of the ROIs `rows` by predictor; NaN where one is not known.
+
+    The last one is a random forest on all others, fitted to the ROIs `train`.
+    """
+    features = _measure(rois, rows) | {"device": malignant_fractions(rois, train, rows)}
+    label = rois.index["label"][train]
+    if not len(rows) or not 0 < label.sum() < len(label):
+        return features
+    devices = sorted(set(rois.index["device"][train].tolist())) if "device" in rois.index else []
+    tables = [_table(rois, part, devices) for part in (train, rows)]
+    forest = make_forest(seed=0, trees=TREES).fit(tables[0], label)
+    return features | {ALL: forest.predict_proba(tables[1])[:, 1]}
+
+
+def _table(rois: RoiSet, rows: np.ndarray, devices: Sequence[str]) -> np.ndarray:
+    """Return the features (n, m) of a forest: what is measured, and an indicator of each device."""
+    columns = [*_measure(rois, rows).values()]
+    columns += [rois.index["device"][rows] == device for device in devices]
+    return np.nan_to_num(np.stack(columns, axis=1).astype(float))
+
+
+def _measure(rois: RoiSet, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what can be measured of the ROIs `rows` without a network, (n,) each."""
     mean, sd = _mean_and_sd(Rows(rois.shards, rows))
-    height, width, row_um, column_um = (
+    height, width, row_um, column_um, outside = (
         rois.index[column][rows]
-        for column in ("height_mm", "width_mm", "pixel_um_row", "pixel_um_col")
+        for column in ("height_mm", "width_mm", "pixel_um_row", "pixel_um_col", "outside")
     )
     size_mm = np.maximum(height, width)  # 0 of a location without an extent
     return {
@@ -84,7 +109,8 @@ def _predict(rois: RoiSet, train: np.ndarray, rows: np.ndarray) -> dict[str, np.
         "SD of gray": sd,
         "lesion size": np.where(size_mm > 0, size_mm, np.nan),
         "pixel size": np.sqrt(row_um * column_um),
-        "device": malignant_fractions(rois, train, rows),
+        "pixel height / width": row_um / column_um,
+        "fraction outside the image": outside,
     }
 
 
