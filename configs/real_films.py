@@ -19,7 +19,8 @@ from mtl_jax import config
 def get_config(preset: str = "paper") -> ConfigDict:
     c = config.apply_preset(config.default(), preset)
     c.study = "cross_validation"
-    c.approaches = ("mttl", "sttl")
+    c.approaches = ("mttl", "sttl", "sttl+steps=matched", "mttl+labels=permuted")
+    c.statistics.primary.pair = ("mttl", "sttl")
     c.weights = config.IMAGENET
     c.data.sources = (
         "manifest:real_films/ddsm299/manifest.csv",
