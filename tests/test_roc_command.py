@@ -65,7 +65,7 @@ def test_table_and_figure(
         line = next(line for line in out.splitlines() if line.startswith(method))
         assert line.split()[1:3] == [f"{interval.auc:.4f}", f"{interval.se:.4f}"]
         assert f"{interval.ci_low:.4f} to {interval.ci_high:.4f}" in line
-    assert "clustered by patient" in out
+    assert "clustered by case" in out
     test = roc.compare(first.labels, first.scores, second.scores, "obuchowski", first.cases)
     line = next(line for line in out.splitlines() if line.startswith("obuchowski"))
     assert line.split()[1] == f"{test.delta:.4f}" and line.split()[7] == f"{test.p_value:.4f}"
@@ -323,6 +323,7 @@ def test_blanks_and_empty_trailing_columns_are_ignored(tmp_path: Path) -> None:
         ({"case": "Patient-ID", "laterality": "side"}, "case = Patient-ID, laterality = side"),
         ({"case": "PATIENT", "task": " Data Set "}, "task = Data Set, case = PATIENT"),
         ({"task": "Collection", "lesion": "lesion.id"}, "task = Collection, lesion = lesion.id"),
+        ({"case": "group_id"}, "case = group_id"),
         ({"task": "cohort", "label": "Label"}, "label = Label, task = cohort"),
         ({"laterality": "Laterality"}, "laterality = Laterality"),
     ],

@@ -198,7 +198,7 @@ def print_aucs(
     print(f"proper fit: d_a {fit.d_a:.4f}, c {fit.c:.4f}, log-likelihood {fit.loglik:.4f}, "
           f"{fit.categories} categories")  # fmt: skip
     if clusters:
-        print("SEs are clustered by patient; that of binormal assumes independent cases")
+        print("SEs are clustered by case; that of binormal assumes independent cases")
     return observed, fit, rows["proper"]
 
 

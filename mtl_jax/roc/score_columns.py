@@ -12,7 +12,10 @@ NAMES = {
     "label": ("label", "truth", "y_true"),
     "score": ("score", "y_score"),
     "task": ("task", "collection", "dataset", "cohort"),
-    "case": ("case", "case_id", "patient", "patient_id", "subject", "subject_id"),
+    "case": (
+        *("case", "case_id", "patient", "patient_id", "subject", "subject_id"),
+        "group_id",  # of images, in a collection without patient ids
+    ),
     "laterality": ("laterality", "side", "breast", "breast_side", "image_laterality"),
     "lesion": ("lesion", "lesion_id", "abnormality_id", "finding_id", "mass_id"),
     "view": ("view", "image_view", "view_position"),
