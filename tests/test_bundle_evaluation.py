@@ -1,6 +1,7 @@
 """The evaluation of scored lesions whose reference standard is known."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def test_intervals_are_clustered_by_the_patients_of_the_table() -> None:
     assert widths[0] > 1.3 * widths[1]
 
 
-def test_groups_cluster_as_patients_and_match_no_training_case() -> None:
+def test_groups_cluster_as_patients_and_match_no_training_patient() -> None:
     by_patient, by_group = (
         evaluate(make_lesions(case_is=case_is)) for case_is in ("patient", "group")
     )
@@ -125,6 +126,7 @@ def test_groups_cluster_as_patients_and_match_no_training_case() -> None:
     # The id "a" is that of a training case, but names a group of images here.
     assert by_patient["models"][0]["n_training_patients"] == 1
     assert by_group["models"][0]["n_training_patients"] is None
+    assert by_group["models"][0]["n_training_groups"] == 0
     assert evaluation.NO_PATIENTS not in by_group["notes"]
     text = "\n".join(evaluation.describe(by_group))
     assert "6 lesions of 4 groups with" in text and "intervals are clustered by group" in text
@@ -227,3 +229,32 @@ def test_two_models_are_compared_by_patient() -> None:
         "difference of the AUCs, first − second model: +0.444 (95% CI "
     )
     assert all(len(texts) == 2 for _, texts in evaluation.table(record))
+
+
+@pytest.mark.parametrize(
+    ("case_is", "dataset", "count"),
+    [("group", "dm", 1), ("group", "sfm", 0), ("group", "asked", 0), ("patient", "dm", 0)],
+)
+def test_groups_match_training_groups_of_their_collection_alone(
+    case_is: str, dataset: str, count: int
+) -> None:
+    collections = [{"name": "dm", "cases_are": "groups"}, {"name": "sfm", "cases_are": "groups"}]
+    model = make_model(collections=collections)
+    # The reference of dm has the id "a", that of sfm has not.
+    ids = np.array(["z", "x", "y", "a", "x", "y"])
+    model = replace(model, reference=model.reference._replace(case_id=ids))
+    lesions = [
+        lesion._replace(
+            views=tuple(
+                view._replace(
+                    row=view.row._replace(view=replace(view.row.view, collection=dataset))
+                )
+                for view in lesion.views
+            )
+        )
+        for lesion in make_lesions(case_is=case_is)
+    ]
+    record = evaluation.evaluate([ModelScores(model, "sfm", lesions)])
+    assert record["models"][0][f"n_training_{case_is}s"] == count
+    note = f"1 of 4 {case_is}s have the id of a training case of run-0: if they are the same groups"
+    assert any(text.startswith(note) for text in record["notes"]) is bool(count)

@@ -14,9 +14,10 @@ import numpy as np
 from mtl_jax import roc
 from mtl_jax.bundle import calibration
 from mtl_jax.bundle.lesion_table import GROUP, LESION, PATIENT, UNKNOWN_TRUTH
+from mtl_jax.bundle.model import Model
 from mtl_jax.bundle.scoring import LesionScore, ModelScores
 from mtl_jax.roc.class_names import MAX_LISTED, Classes
-from mtl_jax.types import UNKNOWN
+from mtl_jax.types import GROUPS, UNKNOWN
 
 HERE = "these images"  # what the calibration is evaluated on
 MIN_LESIONS = 100  # of each class (Vergouwe et al. 2005, J Clin Epidemiol 58:475)
@@ -62,9 +63,12 @@ def evaluate(
     for result, model_scores in zip(results, scores, strict=True):
         probabilities = np.array([result.lesions[i].probability for i in rows])
         model = _evaluate_model(result, labels, model_scores, probabilities, clusters)
-        if case_is == PATIENT:  # the id of a group names no patient
-            known = set(result.model.reference.case_id.tolist())
-            model["n_training_patients"] = len(known & set(cases))
+        if has_clusters:
+            known = _training_cases(result.model, case_is)
+            asked = ((lesion.views[0].row.view.collection, lesion.case_id) for lesion in labelled)
+            # A group is one of its collection alone, and a patient may be in several.
+            ids = set(asked) if case_is == GROUP else {("", case) for case in cases}
+            model[f"n_training_{case_is}s"] = len(known & ids)
         models.append(model)
     difference = None
     if len(results) == 2 and len(set(labels.tolist())) == 2:
@@ -213,6 +217,15 @@ def _evaluate_model(
     }
 
 
+def _training_cases(model: Model, case_is: str) -> set[tuple[str, str]]:
+    """Return the training patients as ('', id), or the training groups as (collection, id)."""
+    groups = {c["name"] for c in model.about.get("collections", ()) if c.get("cases_are") == GROUPS}
+    cases = zip(model.reference.task.tolist(), model.reference.case_id.tolist(), strict=True)
+    if case_is == GROUP:
+        return {(name, case) for name, case in cases if name in groups}
+    return {("", case) for name, case in cases if name not in groups}
+
+
 def _why_not_valid(result: ModelScores) -> str:
     """Return why the model has no operating points and probabilities for its task, or ''."""
     model, task = result.model, result.task
@@ -234,10 +247,11 @@ def _notes(
     if record["clustered_by"] == LESION:
         notes.append(NO_PATIENTS)
     for model in record["models"]:
-        if n_known := model["n_training_patients"]:
+        cluster = record["clustered_by"]
+        if n_known := model.get(f"n_training_{cluster}s"):
             notes.append(
-                f"{n_known} of {_count(record['n_patients'], 'patient')} have the id of a training"
-                f" case of {model['run']}: if they are the same patients, the results are"
+                f"{n_known} of {_count(record[f'n_{cluster}s'], cluster)} have the id of a training"
+                f" case of {model['run']}: if they are the same {cluster}s, the results are"
                 " optimistic"
             )
     if not (n_malignant and n_benign):
