@@ -228,6 +228,22 @@ def test_notes_of_the_ingest_are_warnings() -> None:
     assert len(warned) == 1
 
 
+def test_an_image_coarser_than_the_rois_is_rejected_unless_the_model_interpolates() -> None:
+    model = spot_finder()
+    box = [(40, 30, 60, 50)]
+    for roi in (RoiSettings(correct=False), RoiSettings(51.2, correct=False)):
+        model.about["preprocessing"] = roi.record()
+        reason = (
+            f"^pixels of 500 um are coarser than those of the model's ROIs, {roi.pixel_um:g} um:"
+            " use the image at its original resolution, or a model that was trained with"
+        )
+        with pytest.raises(InputError, match=reason):
+            model.score(FILM, box, pixel_um=500, bits=12)
+    model.about["preprocessing"] = RoiSettings(upsample=True, correct=False).record()
+    with pytest.warns(UserWarning, match="coarser than those of the ROI and were interpolated"):
+        assert model.score(FILM, box, pixel_um=500, bits=12).shape == (1,)
+
+
 def test_an_assumed_pixel_size_is_warned_of_once_and_recorded(tmp_path: Path) -> None:
     model = bundle.load(make_untrained(tmp_path / "model"))
     boxes = [(40, 30, 60, 50)]

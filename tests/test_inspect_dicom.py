@@ -106,3 +106,15 @@ def test_a_frame_of_several_is_chosen(tmp_path: Path, capsys: pytest.CaptureFixt
     assert code == 2 and "has 3 frames: give frame" in errors
     code, lines, _ = shown(capsys, tmp_path / "a.tif", "--frame", 2)
     assert code == 0 and lines["largest"] == "1023.0"
+
+
+def test_the_png_of_an_image_with_coarse_pixels_is_interpolated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(RAMP).save(tmp_path / "a.png")
+    options = ("--png", tmp_path / "out.png", "--box", "10;20;30;40", "--pixel-um", "500")
+    assert shown(capsys, tmp_path / "a.png", *options)[0] == 0
+    with Image.open(tmp_path / "out.png") as picture:
+        assert picture.size == (200, 250)
+        rows, columns = np.nonzero((np.array(picture) == (255, 80, 0)).all(-1))
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (25, 75, 50, 100)

@@ -492,6 +492,18 @@ def test_a_manifest_away_from_its_images_names_the_setting(
     assert read_manifest(tmp_path / "out" / "manifest.csv")[0]["image_path"] == "../in/1.pgm"
 
 
+def test_a_manifest_of_coarse_images_names_the_setting(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    films(tmp_path, ["1.pgm"])
+    write_table(tmp_path / "t.csv", [COLUMNS, row(1, Spacing="0.5")], ",", "utf-8")
+    assert run(tmp_path / "t.csv", *OPTIONS, *BOX, "--no-contact-sheet") == 0
+    output = capsys.readouterr().out
+    assert "noted: the pixels are coarser than those of the ROI and were interpolated" in output
+    assert "--out shards --set roi.upsample=True" in output
+    assert "--config.data.roi.upsample=True" in output
+
+
 def test_one_lesion_per_breast_is_named_by_its_side(tmp_path: Path) -> None:
     films(tmp_path, ["1.pgm"])
     table = tmp_path / "t.csv"

@@ -13,6 +13,7 @@ from mtl_jax.bundle import calibration
 from mtl_jax.config import ALEXNET
 from mtl_jax.data import extract_rois
 from mtl_jax.imaging.image_formats import FLOAT_BITS
+from mtl_jax.imaging.resample import is_coarser
 from mtl_jax.imaging.roi import RoiSettings
 from mtl_jax.imaging.stored_image import StoredImage
 from mtl_jax.imaging.value_checks import check_pixel_um
@@ -288,6 +289,12 @@ def cut_rois(
                 f" {height} rows and {width} columns (top;left;bottom;right)"
             )
         check_pixel_um(view.pixel_um, view.spacing_source)
+        if is_coarser(view.pixel_um, roi.pixel_um) and not roi.upsample:
+            raise InputError(
+                f"pixels of {max(view.pixel_um):g} um are coarser than those of the model's ROIs,"
+                f" {roi.pixel_um:g} um: use the image at its original resolution, or a model that"
+                " was trained with config.data.roi.upsample=True"
+            )
     extracted = extract_rois.crop_rois(image, views, roi)
     for view, error in zip(views, extracted.errors, strict=True):
         if error:

@@ -6,6 +6,7 @@ mtl-jax inspect one.dcm --png one.png --box "1200;800;1500;1150"
 For DICOM every decision of the reader is printed, for other images their size, bits and values.
 
 The PNG shows the normalized gray values at 200 um, bright where dense, with the box of the lesion.
+Coarser pixels are interpolated.
 """
 
 import argparse
@@ -156,12 +157,12 @@ def _line(item: tuple[str, object]) -> str:
 
 def _image(gray: np.ndarray, pixel_um: tuple[float, float], box: Box | None) -> Image.Image:
     """Return an 8-bit image at 200 um, windowed to the percentiles 0.5 and 99.5."""
-    small = to_pixel_size(gray, (pixel_um[0], pixel_um[1]), SHOWN_UM)
+    small = to_pixel_size(gray, (pixel_um[0], pixel_um[1]), SHOWN_UM, upsample=True)
     low, high = np.percentile(small, (0.5, 99.5))
     scaled = (small - low) / max(high - low, 1.0)
     picture = Image.fromarray((255 * np.clip(scaled, 0, 1)).astype(np.uint8)).convert("RGB")
     if box:
-        rows, columns = block_size((pixel_um[0], pixel_um[1]), SHOWN_UM)
+        rows, columns = block_size((pixel_um[0], pixel_um[1]), SHOWN_UM, upsample=True)
         top, left, bottom, right = box
         corners = (left / columns, top / rows, right / columns, bottom / rows)
         ImageDraw.Draw(picture).rectangle(corners, outline=(255, 80, 0), width=2)

@@ -43,6 +43,8 @@ from mtl_jax.data.ingest_plan import Plan, plan_collection
 from mtl_jax.data.sources import manifest
 from mtl_jax.data.sources.manifest_rows import KNOWN
 from mtl_jax.data.table_errors import TableErrors
+from mtl_jax.imaging.resample import is_coarser
+from mtl_jax.imaging.roi import RoiSettings
 from mtl_jax.io import atomic, paths
 from mtl_jax.io.csv_safe import format_csv
 from mtl_jax.types import Collection, InputError
@@ -236,8 +238,8 @@ def _extract(
     data = config.default().data
     data.workers = flags.workers
     roi, options, rules = ingest.read_settings(data.to_dict(), scratch)
-    # The policy is chosen with the job, so that the manifest has every reference standard.
-    rules = replace(rules, truth_policy="birads")
+    # Chosen with the job, so that the manifest has every reference standard and pixel size.
+    rules, roi = replace(rules, truth_policy="birads"), replace(roi, upsample=True)
     try:
         plan = plan_collection("manifest", collection, roi, options["manifest"], rules)
     except InputError as error:
@@ -302,8 +304,10 @@ def _print_result(
         print(f"contact sheet, to check every box: {sheet}")
     print(f"decisions: {path.with_name(DECISIONS)}")
     name, source = collection.name, f"manifest:{path}"
+    is_coarse = any(is_coarser(view.pixel_um, RoiSettings().pixel_um) for view in views)
+    needed = ["manifest.outside"] * made.outside + ["roi.upsample"] * is_coarse
     shards, job = (
-        f" {option}manifest.outside=True" if made.outside else ""
+        "".join(f" {option}{name}=True" for name in needed)
         for option in ("--set ", "--config.data.")
     )
     print("next, the ROIs, or the main job:")

@@ -87,6 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
 def name_flags(message: str, data: ConfigDict) -> str:
     """Return a message with the options of this command in place of fields of config.data."""
     message = message.replace("set config.data.strict=False", "omit --strict")
+    message = message.replace("set config.data.roi", "give config.data.roi")
     for field, flag in (("truth_policy", "--truth"), ("workers", "--workers")):
         message = message.replace(f"config.data.{field}", flag)
     return re.sub(rf"config\.data\.(?=(?:{'|'.join(data)})\b)", "--set ", message)

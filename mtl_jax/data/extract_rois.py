@@ -28,7 +28,13 @@ from mtl_jax.imaging.dicom_attributes import MAGNIFIED
 from mtl_jax.imaging.gray_mapping import apply_curve
 from mtl_jax.imaging.lesion_contrast import lesion_contrast
 from mtl_jax.imaging.read_image import read_stored
-from mtl_jax.imaging.resample import block_size, input_slice, output_shape, resample_part
+from mtl_jax.imaging.resample import (
+    block_size,
+    input_slice,
+    is_coarser,
+    output_shape,
+    resample_part,
+)
 from mtl_jax.imaging.roi import RoiSettings, roi_indices, to_12_bit, to_counts
 from mtl_jax.imaging.stored_image import StoredImage
 from mtl_jax.imaging.table_vs_header import compare
@@ -325,7 +331,7 @@ def _sides(view: LesionView, pixel_um: float) -> tuple[float, float]:
 
 def _resolution_note(view: LesionView, pixel_um: float) -> tuple[Note, ...]:
     """Return a note if the pixels of the image are coarser than those of the ROI."""
-    if min(block_size(view.pixel_um, pixel_um, upsample=True)) >= 1.0:
+    if not is_coarser(view.pixel_um, pixel_um):
         return ()
     row, column = view.pixel_um
     return (Note(INTERPOLATED, f"{row:g} x {column:g} um to {pixel_um:g} um"),)

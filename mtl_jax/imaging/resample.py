@@ -31,6 +31,11 @@ def block_size(
     return spans[0], spans[1]
 
 
+def is_coarser(pixel_um: tuple[float, float], target_um: float) -> bool:
+    """Return whether the rows or columns of an image are coarser than the target."""
+    return min(block_size(pixel_um, target_um, upsample=True)) < 1.0
+
+
 def to_pixel_size(
     image: np.ndarray,
     pixel_um: tuple[float, float],
