@@ -9,6 +9,7 @@ from typing import NamedTuple
 from mtl_jax.config import (
     EXPECTED_WEIGHT,
     MATCHED_STEPS,
+    PERMUTED_LABELS,
     approach_task_weights,
     has_option,
     parse_approach,
@@ -142,6 +143,11 @@ def _parse_approach(
     loss_weights = tuple(weights.get(task, 1.0) for task in tasks)
     if not any(loss_weights):
         raise InputError(f"config.approaches={name!r} is invalid: expected {EXPECTED_WEIGHT}")
+    if has_option(name, PERMUTED_LABELS) and not any(loss_weights[1:]):
+        raise InputError(
+            f"config.approaches={name!r} is invalid: it trains on the labels of {target} alone, and"
+            " labels=permuted permutes those of other collections; remove the option"
+        )
     return Approach(name, tasks, options.get("heads", heads), loss_weights)
 
 
