@@ -20,7 +20,7 @@ from mtl_jax import old_names
 from mtl_jax.config_diff import fill_missing, flatten
 from mtl_jax.io import paths, user_folders
 from mtl_jax.io.user_folders import CHECKPOINTS
-from mtl_jax.types import InputError
+from mtl_jax.types import ROI_PIXELS, InputError
 
 NETWORKS = ("C0", "C1", "C1-C2", "C1-C3", "C1-C4", "C1-C5")
 APPROACHES = {  # each with its options
@@ -460,8 +460,7 @@ def validate(c: ConfigDict) -> None:
         f"({SINGLE_TASK!r},): the study {c.study!r} trains on the target only",
     )
     _validate_sources(c)
-    rule = f"a number >= 0 and < data.roi.extent_mm ({c.data.roi.extent_mm:g})"
-    _require(c, "data.roi.blank_mm", 0 <= c.data.roi.blank_mm < c.data.roi.extent_mm, rule)
+    _validate_blank(c)
     _require(
         c,
         "weights",
@@ -547,6 +546,14 @@ def _validate_backbones(c: ConfigDict) -> None:
             "mtl-jax convert"
         )
         raise _error("weights", weights, rule)
+
+
+def _validate_blank(c: ConfigDict) -> None:
+    """Check that the blanked disc has pixels in it, and that others remain."""
+    extent_mm, blank_mm = c.data.roi.extent_mm, c.data.roi.blank_mm
+    two_pixels = 2 * extent_mm / ROI_PIXELS
+    rule = f"0, or a number >= {two_pixels:g} (two pixels) and < data.roi.extent_mm ({extent_mm:g})"
+    _require(c, "data.roi.blank_mm", blank_mm == 0 or two_pixels <= blank_mm < extent_mm, rule)
 
 
 def _validate_approaches(c: ConfigDict) -> None:

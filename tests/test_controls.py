@@ -24,6 +24,7 @@ from mtl_jax.experiments import compute_cost, permuted_labels, run_data, splits
 from mtl_jax.experiments.provenance import Provenance
 from mtl_jax.experiments.run_lists import expand_approaches
 from mtl_jax.experiments.runner import run_study
+from mtl_jax.imaging.roi import RoiSettings
 from mtl_jax.training.replicas import Replicas
 from mtl_jax.types import GROUPS, InputError, RoiSet, Run
 
@@ -279,6 +280,24 @@ def test_options_that_mean_nothing_are_rejected(
         config.validate(c)
 
 
+@pytest.mark.parametrize("option", ["without=x", "without=each", "weight.x=0"])
+def test_labels_permuted_in_no_collection_are_rejected(option: str) -> None:
+    name = f"{PERMUTED}+{option}"
+    with pytest.raises(InputError, match="trains on the labels of t alone, .*remove the option"):
+        expand_approaches((name,), "t", ("t", "x"), "shared", {})
+    if option != "without=each":
+        assert expand_approaches((name,), "t", ("t", "x", "y"), "shared", {})
+
+
+@pytest.mark.parametrize("blank_mm", [-1.0, 0.1, 25.6, math.nan])
+def test_a_blanked_disc_has_two_pixels_and_is_smaller_than_the_roi(blank_mm: float) -> None:
+    c = config.default()
+    c.data.roi.blank_mm = blank_mm
+    rule = r"expected 0, or a number >= 0.4 \(two pixels\) and < data.roi.extent_mm \(25.6\)"
+    with pytest.raises(InputError, match=rule):
+        config.validate(c)
+
+
 def test_controls_that_mean_something_are_valid() -> None:
     c = config.default()
     c.approaches = (*APPROACHES, "mttl+without=each+steps=matched", f"{PERMUTED}+heads=per_task")
@@ -370,7 +389,11 @@ def test_the_bundle_of_a_control_says_so(study: Path, tmp_path: Path) -> None:
     words = "A control: trained with permuted labels of dm."
     for name in ("card.md", "bundle.json"):
         assert words in (tmp_path / "bundle" / name).read_text()
-    assert build._intended_use(read_run(study, "mttl")[0]) == build.INTENDED_USE
+    record = read_run(study, "mttl")[0]
+    assert build._intended_use(record, {}) == build.INTENDED_USE
+    blanked = "A control: a disc of 8 mm in the center of each ROI is blanked."
+    imaging = RoiSettings(blank_mm=8.0).record()
+    assert build._intended_use(record, imaging) == f"{build.INTENDED_USE} {blanked}"
 
 
 @pytest.mark.parametrize("source", ["mttl", PERMUTED])

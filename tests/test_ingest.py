@@ -440,8 +440,15 @@ def test_settings_of_make_shards(
         ("workers=many", "expected int, got 'many'"),
         ("truth_policy=x", "--truth='x' is invalid"),
         ("background.correct=x", "expected bool"),
+        ("roi.blank_mm=0.1", "--set roi.blank_mm=0.1 is invalid: expected 0, or a number >= 0.4"),
         ("test_fraction=2.0", "--set test_fraction=2.0 is invalid: expected a number in [0, 1)"),
     ):
         status = command_line.run(partial(make_shards.main, [*arguments, "--set", setting]))
         errors = capsys.readouterr().err
         assert status == 2 and message in errors and errors.count("\n") == 1
+
+
+def test_advice_on_coarse_images_names_the_option() -> None:
+    message = "or set config.data.roi.upsample=True to interpolate it"
+    named = make_shards.name_flags(message, config.default().data)
+    assert named == "or give --set roi.upsample=True to interpolate it"

@@ -530,6 +530,16 @@ def test_ids_in_a_published_format_give_a_warning(finished: Path) -> None:
     assert warning.startswith("mine: its patient ids look like those of cbis_ddsm")
 
 
+def test_blanked_rois_give_a_warning(finished: Path) -> None:
+    work = read_workdir.read(finished)
+    earlier_warnings = phrases.warnings(work)
+    work.config["data"]["roi"] = {"extent_mm": 25.6, "blank_mm": 8.0}
+    (warning,) = set(phrases.warnings(work)) - set(earlier_warnings)
+    assert warning.startswith("A disc of 8 mm in the center of each ROI was blanked, as a control")
+    del work.config["data"]["roi"]  # as in studies of version 0.2
+    assert phrases.warnings(work) == earlier_warnings
+
+
 def test_verdict_summarizes_all_methods() -> None:
     test = {"a": "mttl", "b": "sttl", "unit": "lesion", "method": "bootstrap", "delta": -0.1}
     test |= {"ci_low": -0.2, "ci_high": 0.0}

@@ -68,9 +68,10 @@ def build_model(
     if reason and out_of_fold:
         raise InputError(f"{out_of_fold}: {reason}; train longer, or omit --out-of-fold")
     usable = None if reason else held_out
+    imaging = collections[split.target].manifest["imaging"]
     about: dict[str, Any] = {
         "made_with": f"mtl_jax {metadata.version('mtl_jax')}",
-        "use": _intended_use(record),
+        "use": _intended_use(record, imaging),
         "phantom": any(
             "simulated" in collections[name].index["truth_source"] for name in run.tasks
         ),
@@ -83,7 +84,7 @@ def build_model(
             "input_size": registry.build(backbone).input_size,
         },
         "weights": weights,
-        "preprocessing": collections[split.target].manifest["imaging"] | {"orientations": 8},
+        "preprocessing": imaging | {"orientations": 8},
         "split": study.results["split"],
         "collections": [c for c in study.results["collections"] if c["name"] in run.tasks],
         "official_tests_learned": [t for t in run.tasks if t in split.official_tests_in_training],
@@ -106,11 +107,14 @@ def build_model(
     return Model(about, params, reference)
 
 
-def _intended_use(record: Mapping[str, Any]) -> str:
+def _intended_use(record: Mapping[str, Any], imaging: Mapping[str, Any]) -> str:
     """Return the intended use of the model, and whether it is a control."""
-    permuted = record.get("labels_permuted")
-    control = f" A control: trained with permuted labels of {', '.join(permuted or ())}."
-    return INTENDED_USE + (control if permuted else "")
+    controls = []
+    if permuted := record.get("labels_permuted"):
+        controls.append(f"trained with permuted labels of {', '.join(permuted)}")
+    if blank_mm := imaging.get("blank_mm"):
+        controls.append(f"a disc of {blank_mm:g} mm in the center of each ROI is blanked")
+    return " ".join([INTENDED_USE, *(f"A control: {control}." for control in controls)])
 
 
 def _find_network(study: Study, approach: str) -> tuple[str, dict[str, Any]]:

@@ -129,6 +129,11 @@ def warnings(work: WorkFolder) -> list[str]:
         for collection in results["collections"]
         if work.cases_are(collection["name"]) == GROUPS
     ]
+    if blank_mm := work.config["data"].get("roi", {}).get("blank_mm"):
+        texts.append(
+            f"A disc of {blank_mm:g} mm in the center of each ROI was blanked, as a control: the"
+            " AUCs show what the surroundings of the lesions predict."
+        )
     starts = list_starts(work)
     for start in starts:
         if start.builtin:
