@@ -230,8 +230,12 @@ def test_the_page_says_groups_in_tables_and_captions(
     saved = json.loads((folder / "results.json").read_text())
     for collection in saved["collections"]:
         collection["cases_are"] = "groups"
+    row = {"collection": saved["target"], "predictor": "mean gray", "unit": "lesion"}
+    limits = {"auc": 0.6, "se": 0.1, "ci_low": 0.4, "ci_high": 0.8}
+    saved["shortcuts"] = [row | limits | {"n_malignant": 5, "n_benign": 5}]
     (folder / "results.json").write_text(json.dumps(saved))
     html = page.write(folder).read_text()
+    assert "as those of the networks, with intervals clustered by group." in html
     assert '<th class="n">Groups</th>' in html and '<th class="n">Patients</th>' not in html
     assert f"Cases of {saved['target']} are groups of images" in html
     assert "variance over groups (Obuchowski 1997)" in html
