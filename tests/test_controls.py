@@ -25,6 +25,7 @@ from mtl_jax.experiments.provenance import Provenance
 from mtl_jax.experiments.run_lists import expand_approaches
 from mtl_jax.experiments.runner import run_study
 from mtl_jax.imaging.roi import RoiSettings
+from mtl_jax.report import methods, read_workdir
 from mtl_jax.training.replicas import Replicas
 from mtl_jax.types import GROUPS, InputError, RoiSet, Run
 
@@ -379,6 +380,12 @@ def test_the_report_says_which_labels_and_steps(study: Path, tmp_path: Path) -> 
         f"STTL (steps=matched) was trained for {epochs} epochs, so that each run took at least",
     ):
         assert words in text
+    work = read_workdir.read(folder)
+    assert "of lesions in place of cases" not in " ".join(methods.paragraphs(work))
+    for collection in work.results["collections"]:
+        collection["cases_are"] = "groups"
+    lesions = "the same in all folds; in dm, of lesions in place of cases)"
+    assert lesions in " ".join(methods.paragraphs(work))
 
 
 def test_the_bundle_of_a_control_says_so(study: Path, tmp_path: Path) -> None:

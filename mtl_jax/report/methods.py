@@ -116,11 +116,15 @@ def _network(work: WorkFolder) -> str:
 def _permuted_labels(work: WorkFolder, approach: str) -> str:
     """Return how an approach permutes labels, or '' if it permutes none."""
     labels = phrases.permuted_labels(work, approach)
-    how = (
-        " (a control: the label of a case, malignant if any of its lesions is, was that of a random"
-        " case of the same collection, the same in all folds)"
+    if not labels:
+        return ""
+    tasks = phrases.tasks_of(work, approach)[1:]
+    groups = [task for task in tasks if work.cases_are(task) == GROUPS]
+    of_lesions = f"; in {phrases.join_and(groups)}, of lesions in place of cases" if groups else ""
+    return (
+        f"{labels} (a control: the label of a case, malignant if any of its lesions is, was that of"
+        f" a random case of the same collection, the same in all folds{of_lesions})"
     )
-    return f"{labels}{how}" if labels else ""
 
 
 def _backbones(work: WorkFolder) -> str:
