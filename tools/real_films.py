@@ -160,7 +160,12 @@ def _facts(mass: Mapping[str, str], dataset: str, box: tuple[str, str, str, str]
 
 
 def _um(mm: str) -> str:
-    return f"{1000 * float(mm):.10g}"
+    try:
+        return f"{1000 * float(mm):.10g}"
+    except ValueError as error:
+        raise InputError(
+            f"masses.csv: mm_per_row_299 and mm_per_col_299 must be numbers, got {mm!r}"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import gzip
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,6 @@ def summarize(workdir: Path) -> dict[str, Any]:
     finished = study.open_study(workdir)
     results, predictions = finished.results, finished.predictions
     settings = json.loads((workdir / "config.json").read_text())
-    environment = json.loads((workdir / "environment.json").read_text())
     c = config.default()
     c.update(ConfigDict(settings))
     target = load_collections(c)[results["target"]]
@@ -71,7 +71,7 @@ def summarize(workdir: Path) -> dict[str, Any]:
     return {
         "settings": changed_settings(settings),
         "versions": results["provenance"]["versions"],
-        "date": environment.get("date", environment.get("started", "")),
+        "date": date.fromtimestamp((workdir / "results.json").stat().st_mtime).isoformat(),
         "target": results["target"],
         "split": results["split"],
         "collections": [
