@@ -45,6 +45,7 @@ def test_the_film_masses_have_the_facts_of_their_table(real: Path, manifests: Pa
         "dataset": "ddsm299",
         "modality": "SFM",
         "patient_id": "P_00001",
+        "namespace": "cbis_ddsm",
         "lesion_id": "L1",
         "laterality": "L",
         "view": "CC",
