@@ -18,6 +18,7 @@ from mtl_jax.types import RoiSet
 HERE = Path(__file__).resolve().parents[1]
 FOLDER = HERE / "docs" / "real_films"
 STUDIES = sorted(path.stem for path in FOLDER.glob("*.json"))
+PAGE = runpy.run_path(str(HERE / "tools" / "real_films_page.py"))
 TOOL = runpy.run_path(str(HERE / "tools" / "real_films_results.py"))
 
 
@@ -77,11 +78,26 @@ def test_differences_follow_from_the_aucs(name: str) -> None:
                 assert row["delta"] == pytest.approx(first - second, abs=1e-9)
 
 
-def test_the_page_states_the_aucs_of_the_studies() -> None:
-    """Each row of a table that names a study by its file has an AUC of that file."""
+def test_the_page_states_the_results_of_the_folder() -> None:
     page = (HERE / "docs" / "real_films.md").read_text()
-    stated = re.findall(r"^\| .*`(\w[\w.]*)\.json`.*$", page, flags=re.M)
-    assert set(stated) == set(STUDIES)
+    assert PAGE["fill"](page, FOLDER) == page
+    stated = re.findall(r"^<!-- aucs: (.*) -->$", page, flags=re.M)
+    assert set(STUDIES) <= set(" ".join(stated).split())
+
+
+def test_a_table_is_filled_from_the_results(tmp_path: Path) -> None:
+    """A value, its interval, signs and counts by hand; other text and unfinished studies stay."""
+    common = {"method": "obuchowski", "estimator": "mean over folds", "unit": "view"}
+    row = common | {"a": "mttl", "b": "sttl", "delta": -0.0124, "p_value": 0.0004}
+    results = {"comparisons": [row | {"ci_low": -0.05, "ci_high": 0.0251}]}
+    (tmp_path / "primary.json").write_text(json.dumps(results))
+    page = "before\n\n<!-- differences: primary other -->\n| old |\n| row |\n\nafter\n"
+    filled = PAGE["fill"](page, tmp_path)
+    assert filled.startswith("before\n\n<!-- differences: primary other -->\n| study |")
+    assert filled.endswith(
+        "|\n| `primary` | mttl − sttl | view | −0.012 (−0.050 to +0.025) | < 0.001 |\n\nafter\n"
+    )
+    assert PAGE["fill"](filled, tmp_path) == filled
 
 
 def test_subgroups_are_the_mean_over_folds_of_their_views() -> None:
@@ -110,7 +126,8 @@ def test_subgroups_are_the_mean_over_folds_of_their_views() -> None:
     }
     found = list(TOOL["subgroups"](predictions, RoiSet("t", index, (), {})))
     rows = {(row["variable"], row["value"]): row for row in found}
-    assert {key[1] for key in rows} == {"CC", "MLO", "a", "b", "up to 10 mm", "10 to 20 mm"}
+    sizes = {"up to 10 mm", "10 to 20 mm", "inside 40 mm"}
+    assert {key[1] for key in rows} == {"CC", "MLO", "a", "b"} | sizes
     for key, chosen in {
         ("view", "CC"): predictions.view == "CC",
         ("digitizer", "b"): np.arange(n) >= 60,

@@ -29,8 +29,11 @@ from mtl_jax.types import RoiSet
 
 # Sides of the box in mm, the larger one.
 SIZES = {"up to 10 mm": (0, 10), "10 to 20 mm": (10, 20), "above 20 mm": (20, np.inf)}
-# Settings of the machine and of the report, which change no number.
-OMITTED = ("data.cache", "data.workers", "data.sources", "analysis.", "train.checkpoint_epochs")
+# The boxes that a blanked disc of this diameter covers (data.roi.blank_mm in docs/real_films.md).
+DISC_MM = 40.0
+# Settings of the machine, of the report and of other data, which change no number.
+OMITTED = ("data.cache", "data.workers", "data.sources", "data.phantom.", "analysis.")
+OMITTED += ("train.checkpoint_epochs",)
 ROW = ("study", "network", "split", "target_cases", "unit", "method", "estimator", "auc", "se")
 ROW += ("ci_low", "ci_high", "sd_initializations", "aucs", "n_malignant", "n_benign", "n_cases")
 PAIR = ("a", "b", "network", "network_a", "network_b", "unit", "method", "estimator", "delta", "se")
@@ -115,7 +118,8 @@ def subgroups(predictions: pd.DataFrame, rois: RoiSet) -> Iterator[dict[str, Any
     classes; the interval is clustered by patient.
     """
     index = pd.DataFrame({name: rois.index[name] for name in rois.index if name != "view"})
-    index["size"] = index[["height_mm", "width_mm"]].max(axis=1)
+    sides = index[["height_mm", "width_mm"]]
+    index["size"], index["diagonal"] = sides.max(axis=1), np.hypot(*sides.to_numpy().T)
     named = predictions.merge(index, on="roi_id", suffixes=("", "_index"))
     groups: dict[tuple[str, str], pd.Series] = {
         ("view", view): named.view == view for view in sorted(set(named.view))
@@ -124,6 +128,7 @@ def subgroups(predictions: pd.DataFrame, rois: RoiSet) -> Iterator[dict[str, Any
         groups |= {("digitizer", d): named.device == d for d in sorted(set(named.device))}
     for name, (low, high) in SIZES.items():
         groups["lesion size", name] = (named["size"] > low) & (named["size"] <= high)
+    groups["box", f"inside {DISC_MM:g} mm"] = named.diagonal <= DISC_MM
     for (variable, value), chosen in groups.items():
         for (approach, network), rows in named[chosen].groupby(["approach", "network"]):
             folds = list(fold_scores(rows))

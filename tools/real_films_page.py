@@ -1,0 +1,165 @@
+"""Write the tables of docs/real_films.md from the results in docs/real_films/.
+
+    python tools/real_films_page.py [docs/real_films.md]
+
+A comment in the page, <!-- KIND: STUDY ... -->, is followed by a table of that kind of the named
+studies, which this command replaces. KINDS has the kinds. A study that is not finished has no rows.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtl_jax.io import atomic, command_line, paths
+
+Results = Mapping[str, Any]
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "real_films.md"
+BLOCK = re.compile(r"(<!-- (\w+): ([^>]*?) -->\n)((?:\|.*\n)*)")
+WEIGHTS = {"": "ImageNet", "shipped": "shipped", "analytic": "Gabor", "random": "random"}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("page", nargs="?", type=paths.path, default=PAGE)
+    page = parser.parse_args(arguments).page
+    atomic.write_text(page, fill(page.read_text(encoding="utf-8"), page.with_suffix("")))
+    return 0
+
+
+def fill(text: str, folder: Path) -> str:
+    """Return the text of a page with its tables made anew from the results in `folder`."""
+
+    def table(block: re.Match[str]) -> str:
+        kind, names = block[2], block[3].split()
+        heading, rows = KINDS[kind]
+        studies = [(name, read(folder, name)) for name in names]
+        cells = [row for name, results in studies if results for row in rows(name, results)]
+        lines = [heading, ["---"] * len(heading), *cells]
+        return block[1] + "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+    return BLOCK.sub(table, text)
+
+
+def read(folder: Path, name: str) -> Results | None:
+    path = folder / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def auc_rows(name: str, results: Results) -> Iterator[list[str]]:
+    """Yield the AUC per view and per lesion of each condition of a study."""
+    conditions: dict[tuple[Any, ...], dict[str, Results]] = {}
+    for row in stage_rows(results):
+        key = tuple(row.get(field) for field in ("study", "network", "split", "target_cases"))
+        conditions.setdefault(key, {})[row["unit"]] = row
+    for (approach, network, split, size), units in conditions.items():
+        view, lesion = units["view"], units["lesion"]
+        training = results["training_auc"].get(f"{approach} {network}")
+        yield [
+            f"`{name}`",
+            approach + (f", {size} patients" if size else ""),
+            f"{network}, split {split}" if split else network,
+            f"{view['n_malignant']}, {view['n_benign']}",
+            interval(view, "auc"),
+            f"{lesion['n_malignant']}, {lesion['n_benign']}",
+            interval(lesion, "auc"),
+            "" if training is None or size else f"{training:.3f}",
+        ]
+
+
+def stage_rows(results: Results) -> list[Results]:
+    """Return the empirical AUCs of the target of the last stage of a study."""
+    rows = results["auc"] or results.get("splits") or results.get("depth") or []
+    rows = rows or results.get("learning_curve", [])
+    return [
+        row
+        for row in rows
+        if row["method"] == "empirical" and row["estimator"].startswith(("mean", "test"))
+    ]
+
+
+def difference_rows(name: str, results: Results) -> Iterator[list[str]]:
+    """Yield the differences between the approaches of a study."""
+    for row in results["comparisons"]:
+        if row["method"] == "obuchowski" and row["estimator"].startswith(("mean", "test")):
+            names = (row["a"], row["b"])
+            if "network_a" in row:
+                names = tuple(f"{row[side]} {row[f'network_{side}']}" for side in ("a", "b"))
+            yield [
+                f"`{name}`",
+                f"{names[0]} − {names[1]}",
+                row["unit"],
+                interval(row, "delta", sign=True),
+                p_value(row["p_value"]),
+            ]
+
+
+def subgroup_rows(name: str, results: Results) -> Iterator[list[str]]:
+    """Yield the view-level AUC of each approach by subgroup, an approach in a column."""
+    groups: dict[tuple[str, str], list[Results]] = {}
+    for row in results["subgroups"]:
+        groups.setdefault((row["variable"], row["value"]), []).append(row)
+    for (variable, value), rows in groups.items():
+        for row in rows:
+            yield [
+                f"`{name}`",
+                f"{variable}: {value}",
+                row["study"],
+                f"{row['n_malignant']}, {row['n_benign']}",
+                interval(row, "auc"),
+            ]
+
+
+def shortcut_rows(name: str, results: Results) -> Iterator[list[str]]:
+    """Yield the AUC of the trivial predictors of each collection, per view."""
+    for row in results["shortcuts"]:
+        if row["unit"] == "view":
+            count = f"{row['n_malignant']}, {row['n_benign']}"
+            yield [row["collection"], row["predictor"], count, interval(row, "auc")]
+
+
+def interval(row: Results, field: str, *, sign: bool = False) -> str:
+    """Return a value with its 95% interval, with a true minus sign."""
+    spec = "+.3f" if sign else ".3f"
+    if row["ci_low"] is None:
+        return f"{row[field]:{spec}}".replace("-", "−")
+    low, high = f"{row['ci_low']:{spec}}", f"{row['ci_high']:{spec}}"
+    return f"{row[field]:{spec}} ({low} to {high})".replace("-", "−")
+
+
+def p_value(p: float | None) -> str:
+    if p is None:
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+COUNT = "malignant, benign"
+Rows = Callable[[str, Results], Iterator[list[str]]]
+KINDS: dict[str, tuple[Sequence[str], Rows]] = {
+    "aucs": (
+        ["study", "approach", "frozen", f"views: {COUNT}", "view-level AUC (95% CI)"]
+        + [f"lesions: {COUNT}", "lesion-level AUC (95% CI)", "training AUC"],
+        auc_rows,
+    ),
+    "differences": (
+        ["study", "difference", "unit", "AUC difference (95% CI)", "p"],
+        difference_rows,
+    ),
+    "subgroups": (
+        ["study", "subgroup", "approach", f"views: {COUNT}", "view-level AUC (95% CI)"],
+        subgroup_rows,
+    ),
+    "shortcuts": (
+        ["collection", "predictor", f"views: {COUNT}", "view-level AUC (95% CI)"],
+        shortcut_rows,
+    ),
+}
+
+
+if __name__ == "__main__":
+    sys.exit(command_line.run(main))
