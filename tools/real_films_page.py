@@ -11,15 +11,26 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import pandas as pd
+
+from mtl_jax.experiments.auc_statistics import FoldScores, mean_difference
 from mtl_jax.io import atomic, command_line, paths
 
 Results = Mapping[str, Any]
+
+
+class Study(NamedTuple):
+    name: str
+    results: Results
+    scores: Path  # predictions.csv, compressed
+
+
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "real_films.md"
 BLOCK = re.compile(r"(<!-- (\w+): ([^>]*?) -->\n)((?:\|.*\n)*)")
-WEIGHTS = {"": "ImageNet", "shipped": "shipped", "analytic": "Gabor", "random": "random"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,40 +47,43 @@ def fill(text: str, folder: Path) -> str:
     """Return the text of a page with its tables made anew from the results in `folder`."""
 
     def table(block: re.Match[str]) -> str:
-        kind, names = block[2], block[3].split()
-        heading, rows = KINDS[kind]
-        studies = [(name, read(folder, name)) for name in names]
-        cells = [row for name, results in studies if results for row in rows(name, results)]
-        lines = [heading, ["---"] * len(heading), *cells]
+        heading, rows = KINDS[block[2]]
+        lines = [heading, ["---"] * len(heading), *rows(read_studies(folder, block[3].split()))]
         return block[1] + "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
     return BLOCK.sub(table, text)
 
 
-def read(folder: Path, name: str) -> Results | None:
-    path = folder / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+def read_studies(folder: Path, names: Sequence[str]) -> list[Study]:
+    """Return the finished studies of these names."""
+    return [
+        Study(name, json.loads(path.read_text(encoding="utf-8")), folder / f"{name}.csv.gz")
+        for name in names
+        if (path := folder / f"{name}.json").exists()
+    ]
 
 
-def auc_rows(name: str, results: Results) -> Iterator[list[str]]:
+def auc_rows(studies: Sequence[Study]) -> Iterator[list[str]]:
     """Yield the AUC per view and per lesion of each condition of a study."""
-    conditions: dict[tuple[Any, ...], dict[str, Results]] = {}
-    for row in stage_rows(results):
-        key = tuple(row.get(field) for field in ("study", "network", "split", "target_cases"))
-        conditions.setdefault(key, {})[row["unit"]] = row
-    for (approach, network, split, size), units in conditions.items():
-        view, lesion = units["view"], units["lesion"]
-        training = results["training_auc"].get(f"{approach} {network}")
-        yield [
-            f"`{name}`",
-            approach + (f", {size} patients" if size else ""),
-            f"{network}, split {split}" if split else network,
-            f"{view['n_malignant']}, {view['n_benign']}",
-            interval(view, "auc"),
-            f"{lesion['n_malignant']}, {lesion['n_benign']}",
-            interval(lesion, "auc"),
-            "" if training is None or size else f"{training:.3f}",
-        ]
+    for name, results, _ in studies:
+        conditions: dict[tuple[Any, ...], dict[str, Results]] = {}
+        for row in stage_rows(results):
+            key = tuple(row.get(field) for field in ("study", "network", "split", "target_cases"))
+            conditions.setdefault(key, {})[row["unit"]] = row
+        for (approach, network, split, size), units in conditions.items():
+            network = network or results["settings"]["network"]
+            view, lesion = units["view"], units["lesion"]
+            training = results["training_auc"].get(f"{approach} {network}")
+            yield [
+                f"`{name}`",
+                approach + (f", {size} patients" if size else ""),
+                f"{network}, split {split}" if split else network,
+                f"{view['n_malignant']}, {view['n_benign']}",
+                interval(view, "auc"),
+                f"{lesion['n_malignant']}, {lesion['n_benign']}",
+                interval(lesion, "auc"),
+                "" if training is None or size else f"{training:.3f}",
+            ]
 
 
 def stage_rows(results: Results) -> list[Results]:
@@ -83,44 +97,77 @@ def stage_rows(results: Results) -> list[Results]:
     ]
 
 
-def difference_rows(name: str, results: Results) -> Iterator[list[str]]:
+def difference_rows(studies: Sequence[Study]) -> Iterator[list[str]]:
     """Yield the differences between the approaches of a study."""
-    for row in results["comparisons"]:
-        if row["method"] == "obuchowski" and row["estimator"].startswith(("mean", "test")):
-            names = (row["a"], row["b"])
-            if "network_a" in row:
-                names = tuple(f"{row[side]} {row[f'network_{side}']}" for side in ("a", "b"))
-            yield [
-                f"`{name}`",
-                f"{names[0]} − {names[1]}",
-                row["unit"],
-                interval(row, "delta", sign=True),
-                p_value(row["p_value"]),
-            ]
+    for name, results, _ in studies:
+        for row in results["comparisons"]:
+            if row["method"] == "obuchowski" and row["estimator"].startswith(("mean", "test")):
+                names = (row["a"], row["b"])
+                if "network_a" in row:
+                    names = tuple(f"{row[side]} {row[f'network_{side}']}" for side in ("a", "b"))
+                yield [
+                    f"`{name}`",
+                    f"{names[0]} − {names[1]}",
+                    row["unit"],
+                    interval(row, "delta", sign=True),
+                    p_value(row["p_value"]),
+                ]
 
 
-def subgroup_rows(name: str, results: Results) -> Iterator[list[str]]:
-    """Yield the view-level AUC of each approach by subgroup, an approach in a column."""
-    groups: dict[tuple[str, str], list[Results]] = {}
-    for row in results["subgroups"]:
-        groups.setdefault((row["variable"], row["value"]), []).append(row)
-    for (variable, value), rows in groups.items():
-        for row in rows:
+def subgroup_rows(studies: Sequence[Study]) -> Iterator[list[str]]:
+    """Yield the view-level AUC of each approach by subgroup."""
+    for name, results, _ in studies:
+        for row in results["subgroups"]:
             yield [
                 f"`{name}`",
-                f"{variable}: {value}",
+                f"{row['variable']}: {row['value']}",
                 row["study"],
                 f"{row['n_malignant']}, {row['n_benign']}",
                 interval(row, "auc"),
             ]
 
 
-def shortcut_rows(name: str, results: Results) -> Iterator[list[str]]:
+def paired_rows(studies: Sequence[Study]) -> Iterator[list[str]]:
+    """Yield the difference of single-task learning between each study and the next.
+
+    Both score the same views out of the same folds, with other settings.
+    """
+    for first, second in pairwise(studies):
+        tables = [read_scores(study) for study in (first, second)]
+        for unit in ("view", "lesion"):
+            row = mean_difference(*(folds_of(table, unit) for table in tables))
+            yield [
+                f"`{first.name}` − `{second.name}`",
+                unit,
+                interval(row, "delta", sign=True),
+                p_value(row["p_value"]),
+            ]
+
+
+def read_scores(study: Study) -> pd.DataFrame:
+    scores = pd.read_csv(study.scores, dtype={"lesion_id": str})
+    chosen = (scores.task == study.results["target"]) & (scores.approach == "sttl")
+    return scores[chosen].sort_values("roi_id")
+
+
+def folds_of(scores: pd.DataFrame, unit: str) -> list[FoldScores]:
+    """Return the scores of each fold by initialization; a lesion has the mean of its views."""
+    keys = ["case_id", "lesion_id"] + (["roi_id"] if unit == "view" else [])
+    folds = []
+    for _, fold in scores.groupby("fold"):
+        table = fold.pivot_table("score", [*keys, "truth"], "initialization")
+        truth, case = (table.index.get_level_values(name) for name in ("truth", "case_id"))
+        folds.append(FoldScores(truth.to_numpy(), case.to_numpy(), table.to_numpy().T))
+    return folds
+
+
+def shortcut_rows(studies: Sequence[Study]) -> Iterator[list[str]]:
     """Yield the AUC of the trivial predictors of each collection, per view."""
-    for row in results["shortcuts"]:
-        if row["unit"] == "view":
-            count = f"{row['n_malignant']}, {row['n_benign']}"
-            yield [row["collection"], row["predictor"], count, interval(row, "auc")]
+    for study in studies:
+        for row in study.results["shortcuts"]:
+            if row["unit"] == "view":
+                count = f"{row['n_malignant']}, {row['n_benign']}"
+                yield [row["collection"], row["predictor"], count, interval(row, "auc")]
 
 
 def interval(row: Results, field: str, *, sign: bool = False) -> str:
@@ -139,7 +186,7 @@ def p_value(p: float | None) -> str:
 
 
 COUNT = "malignant, benign"
-Rows = Callable[[str, Results], Iterator[list[str]]]
+Rows = Callable[[Sequence[Study]], Iterator[list[str]]]
 KINDS: dict[str, tuple[Sequence[str], Rows]] = {
     "aucs": (
         ["study", "approach", "frozen", f"views: {COUNT}", "view-level AUC (95% CI)"]
@@ -150,6 +197,7 @@ KINDS: dict[str, tuple[Sequence[str], Rows]] = {
         ["study", "difference", "unit", "AUC difference (95% CI)", "p"],
         difference_rows,
     ),
+    "paired": (["difference", "unit", "AUC difference (95% CI)", "p"], paired_rows),
     "subgroups": (
         ["study", "subgroup", "approach", f"views: {COUNT}", "view-level AUC (95% CI)"],
         subgroup_rows,
