@@ -90,28 +90,33 @@ def stage_rows(results: Results) -> list[Results]:
     """Return the empirical AUCs of the target of the last stage of a study."""
     rows = results["auc"] or results.get("splits") or results.get("depth") or []
     rows = rows or results.get("learning_curve", [])
-    return [
-        row
-        for row in rows
-        if row["method"] == "empirical" and row["estimator"].startswith(("mean", "test"))
-    ]
+    return list(filter(is_main, rows))
+
+
+def is_main(row: Results) -> bool:
+    """Return whether a row has empirical AUCs that are not pooled over folds."""
+    empirical = row["method"] in ("empirical", "obuchowski")
+    return empirical and row["estimator"].startswith(("mean", "test"))
 
 
 def difference_rows(studies: Sequence[Study]) -> Iterator[list[str]]:
     """Yield the differences between the approaches of a study."""
     for name, results, _ in studies:
-        for row in results["comparisons"]:
-            if row["method"] == "obuchowski" and row["estimator"].startswith(("mean", "test")):
-                names = (row["a"], row["b"])
-                if "network_a" in row:
-                    names = tuple(f"{row[side]} {row[f'network_{side}']}" for side in ("a", "b"))
-                yield [
-                    f"`{name}`",
-                    f"{names[0]} − {names[1]}",
-                    row["unit"],
-                    interval(row, "delta", sign=True),
-                    p_value(row["p_value"]),
-                ]
+        for row in filter(is_main, results["comparisons"]):
+            names = (row["a"], row["b"])
+            if "network_a" in row:
+                names = tuple(f"{row[side]} {row[f'network_{side}']}" for side in ("a", "b"))
+            yield [f"`{name}`", " − ".join(names), *difference_cells(row)]
+
+
+def hand_crafted_rows(studies: Sequence[Study]) -> Iterator[list[str]]:
+    """Yield the AUC of classifiers of hand-crafted features, and the differences from them."""
+    for name, results, _ in studies:
+        rows, comparisons = (results["conventional"][key] for key in ("auc", "comparisons"))
+        for row in filter(is_main, rows):
+            yield [f"`{name}`", row["study"], row["unit"], interval(row, "auc"), ""]
+        for row in filter(is_main, comparisons):
+            yield [f"`{name}`", f"{row['a']} − {row['b']}", *difference_cells(row)]
 
 
 def subgroup_rows(studies: Sequence[Study]) -> Iterator[list[str]]:
@@ -135,13 +140,8 @@ def paired_rows(studies: Sequence[Study]) -> Iterator[list[str]]:
     for first, second in pairwise(studies):
         tables = [read_scores(study) for study in (first, second)]
         for unit in ("view", "lesion"):
-            row = mean_difference(*(folds_of(table, unit) for table in tables))
-            yield [
-                f"`{first.name}` − `{second.name}`",
-                unit,
-                interval(row, "delta", sign=True),
-                p_value(row["p_value"]),
-            ]
+            row = mean_difference(*(folds_of(table, unit) for table in tables)) | {"unit": unit}
+            yield [f"`{first.name}` − `{second.name}`", *difference_cells(row)]
 
 
 def read_scores(study: Study) -> pd.DataFrame:
@@ -179,10 +179,10 @@ def interval(row: Results, field: str, *, sign: bool = False) -> str:
     return f"{row[field]:{spec}} ({low} to {high})".replace("-", "−")
 
 
-def p_value(p: float | None) -> str:
-    if p is None:
-        return ""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+def difference_cells(row: Results) -> list[str]:
+    p = row["p_value"]
+    text = "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return [row["unit"], interval(row, "delta", sign=True), text]
 
 
 COUNT = "malignant, benign"
@@ -196,6 +196,10 @@ KINDS: dict[str, tuple[Sequence[str], Rows]] = {
     "differences": (
         ["study", "difference", "unit", "AUC difference (95% CI)", "p"],
         difference_rows,
+    ),
+    "hand_crafted": (
+        ["study", "classifier or difference", "unit", "AUC (95% CI)", "p"],
+        hand_crafted_rows,
     ),
     "paired": (["difference", "unit", "AUC difference (95% CI)", "p"], paired_rows),
     "subgroups": (

@@ -67,10 +67,11 @@ def summarize(workdir: Path) -> dict[str, Any]:
     target = load_collections(c)[results["target"]]
     stage = predictions[predictions.stage == list(results["stages"])[-1]["stage"]]
     tables = {
-        name: [{k: row[k] for k in ROW if k in row} for row in results[name]]
+        name: select(results[name], ROW)
         for name in ("splits", "depth", "learning_curve")
         if name in results
     }
+    conventional = results.get("conventional", {})
     return {
         "settings": changed_settings(settings),
         "versions": results["provenance"]["versions"],
@@ -82,13 +83,21 @@ def summarize(workdir: Path) -> dict[str, Any]:
         ],
         "selection": results.get("selection"),
         **tables,
-        "auc": [{k: row[k] for k in ROW if k in row} for row in results["auc"]],
-        "comparisons": [{k: r[k] for k in PAIR if k in r} for r in results["comparisons"]],
-        "conventional": results.get("conventional"),
+        "auc": select(results["auc"], ROW),
+        "comparisons": select(results["comparisons"], PAIR),
+        "conventional": {
+            "auc": select(conventional.get("auc", []), ROW),
+            "comparisons": select(conventional.get("comparisons", []), PAIR),
+        },
         "shortcuts": results.get("shortcuts"),
         "subgroups": list(subgroups(stage[stage.task == results["target"]], target)),
         "training_auc": training_aucs(results["runs"], results["target"]),
     }
+
+
+def select(rows: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return these columns of the rows that have them."""
+    return [{name: row[name] for name in names if name in row} for row in rows]
 
 
 def changed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
