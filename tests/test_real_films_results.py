@@ -44,96 +44,183 @@ def mean_auc(scores: pd.DataFrame, unit: str) -> float:
     return float(np.mean(aucs))
 
 
+def scores_of(
+    scores: pd.DataFrame, study: str, network: str | None, split: int | None, size: int | None
+) -> pd.DataFrame:
+    """Return the scores of a condition; None for a field that does not select."""
+    mask = scores.approach == study
+    for name, value in (("network", network), ("split", split), ("target_cases", size)):
+        if value is not None:
+            mask &= scores[name] == value
+    return scores[mask]
+
+
+def is_main(row: dict[str, Any]) -> bool:
+    empirical = row["method"] in ("empirical", "obuchowski")
+    return empirical and row["estimator"].startswith(("mean", "test"))
+
+
 @pytest.mark.parametrize("name", STUDIES)
 def test_aucs_follow_from_the_scores(name: str) -> None:
     results, scores = read_study(name)
-    scores = scores[(scores.task == results["target"]) & (scores.stage == scores.stage.iloc[-1])]
-    rows = [
-        row
-        for row in results["auc"]
-        if row["method"] == "empirical" and row["estimator"].startswith(("mean", "test"))
-    ]
-    assert rows
+    scores = scores[(scores.task == results["target"]) & (scores.stage == results["stage"])]
+    rows = list(filter(is_main, results["auc"]))
+    conditions = scores[["approach", "network", "split", "target_cases"]].drop_duplicates()
+    assert len(rows) == 2 * len(conditions)
     for row in rows:
-        chosen = scores[scores.approach == row["study"]]
-        for field in ("network", "split", "target_cases"):
-            if row.get(field) is not None:
-                chosen = chosen[chosen[field] == row[field]]
-        assert row["auc"] == pytest.approx(mean_auc(chosen, row["unit"]), abs=1e-9)
+        fields = (row[field] for field in ("study", "network", "split", "target_cases"))
+        rois = scores_of(scores, *fields)
+        assert row["auc"] == pytest.approx(mean_auc(rois, row["unit"]), abs=1e-9)
+        units = ["case_id", "lesion_id"] + ["roi_id"] * (row["unit"] == "view")
+        truth = rois.drop_duplicates(units).truth
+        assert (row["n_malignant"], row["n_benign"]) == (truth.sum(), (1 - truth).sum())
+        assert row["n_cases"] == rois.case_id.nunique()
+        assert len(row["initializations"]) == rois.initialization.nunique()
+        assert row["ci_low"] < row["auc"] < row["ci_high"]
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_differences_follow_from_the_aucs(name: str) -> None:
-    results, _ = read_study(name)
-    auc = {
-        (row["study"], row["unit"]): row["auc"]
-        for row in results["auc"]
-        if row["method"] == "empirical" and row["estimator"].startswith(("mean", "test"))
-    }
-    for row in results["comparisons"]:
-        if row["method"] == "obuchowski" and "network_a" not in row:
-            pair = (auc.get((row[side], row["unit"])) for side in ("a", "b"))
-            first, second = pair
-            if first is not None and second is not None:
-                assert row["delta"] == pytest.approx(first - second, abs=1e-9)
+def test_differences_follow_from_the_scores(name: str) -> None:
+    results, scores = read_study(name)
+    scores = scores[(scores.task == results["target"]) & (scores.stage == results["stage"])]
+    rows = list(filter(is_main, results["comparisons"]))
+    assert bool(rows) == (len({(r["study"], r["network"]) for r in results["auc"]}) > 1)
+    for row in rows:
+        first, second = (
+            mean_auc(
+                scores_of(scores, row[k], row.get(f"network_{k}"), None, row.get("target_cases")),
+                row["unit"],
+            )
+            for k in ("a", "b")
+        )
+        assert row["delta"] == pytest.approx(first - second, abs=1e-9)
 
 
 def test_the_page_states_the_results_of_the_folder() -> None:
     page = (HERE / "docs" / "real_films.md").read_text()
     assert PAGE["fill"](page, FOLDER) == page
-    stated = re.findall(r"^<!-- aucs: (.*) -->$", page, flags=re.M)
-    assert set(STUDIES) <= set(" ".join(stated).split())
+    shown = re.findall(r"^<!-- aucs: (.*) -->$", page, flags=re.M)
+    assert set(STUDIES) <= set(" ".join(shown).split())
 
 
-def test_a_table_is_filled_from_the_results(tmp_path: Path) -> None:
-    """A value, its interval, signs and counts by hand; other text and unfinished studies stay."""
-    common = {"method": "obuchowski", "estimator": "mean over folds", "unit": "view"}
-    row = common | {"a": "mttl", "b": "sttl", "delta": -0.0124, "p_value": 0.0004}
-    results = {"comparisons": [row | {"ci_low": -0.05, "ci_high": 0.0251}]}
+def test_tables_are_filled_from_the_results(tmp_path: Path) -> None:
+    """Values, intervals, signs and counts by hand; other text stays, unfinished studies have no
+    row."""
+    common = {"estimator": "mean over folds", "p_value": 0.0004, "p_holm": 0.0412, "primary": False}
+    difference = common | {"a": "mttl", "b": "sttl", "method": "obuchowski", "unit": "view"}
+    auc = {"study": "mttl", "network": "C1", "split": 2, "target_cases": None, "se": 0.01}
+    auc |= {"method": "empirical", "estimator": "mean over folds", "training_auc": 0.9876}
+    auc |= {"initializations": [0, 1], "ci_low": 0.7, "ci_high": 0.9}
+    results = {
+        "comparisons": [difference | {"delta": -0.0124, "ci_low": -0.05, "ci_high": 0.0251}],
+        "auc": [
+            auc | {"unit": "view", "auc": 0.81, "n_malignant": 5, "n_benign": 7},
+            auc | {"unit": "lesion", "auc": 0.82, "n_malignant": 3, "n_benign": 4},
+            auc | {"unit": "view", "auc": 0.5, "estimator": "pooled over folds"},
+            auc | {"unit": "view", "auc": 0.5, "method": "proper"},
+        ],
+        "shortcuts": [],
+    }
     (tmp_path / "primary.json").write_text(json.dumps(results))
-    page = "before\n\n<!-- differences: primary other -->\n| old |\n| row |\n\nafter\n"
-    filled = PAGE["fill"](page, tmp_path)
-    assert filled.startswith("before\n\n<!-- differences: primary other -->\n| study |")
-    assert filled.endswith(
-        "|\n| `primary` | mttl − sttl | view | −0.012 (−0.050 to +0.025) | < 0.001 |\n\nafter\n"
+    page = (
+        "before\n\n<!-- differences: primary other -->\n| old |\n| row |\n\nbetween\n\n"
+        "<!-- aucs: other primary -->\n\n<!-- shortcuts: primary -->\nafter\n"
     )
+    filled = PAGE["fill"](page, tmp_path)
+    lines = [line for line in filled.splitlines() if not line.startswith(("| study", "| ---"))]
+    assert lines == [
+        "before",
+        "",
+        "<!-- differences: primary other -->",
+        "| `primary` | mttl − sttl | view | −0.012 (−0.050 to +0.025) | < 0.001 | 0.041 |",
+        "",
+        "between",
+        "",
+        "<!-- aucs: other primary -->",
+        "| `primary` | mttl | C1, partition 2 | 2 | 5, 7 | 0.810 (0.700 to 0.900) | 3, 4"
+        " | 0.820 (0.700 to 0.900) | 0.988 |",
+        "",
+        "<!-- shortcuts: primary -->",
+        "after",
+    ]
     assert PAGE["fill"](filled, tmp_path) == filled
 
 
-def test_subgroups_are_the_mean_over_folds_of_their_views() -> None:
-    rng = np.random.default_rng(0)
-    n = 80
-    truth = rng.integers(0, 2, n)
-    predictions = pd.DataFrame(
-        {
-            "roi_id": [f"r{i}" for i in range(n)],
-            "case_id": [f"c{i // 2}" for i in range(n)],
-            "approach": "sttl",
-            "network": "C1",
-            "initialization": 0,
-            "fold": 1 + np.arange(n) // 40,
-            "view": np.where(np.arange(n) % 2, "CC", "MLO"),
-            "truth": truth,
-            "score": truth + rng.normal(0, 1, n),
-        }
+def make_predictions(seed: int, approaches: tuple[str, ...], initializations: int) -> pd.DataFrame:
+    """Return scores of 80 views of 40 lesions in two folds."""
+    rng, n = np.random.default_rng(seed), 80
+    truth = np.random.default_rng(0).integers(0, 2, n // 2).repeat(2)
+    return pd.concat(
+        pd.DataFrame(
+            {
+                "stage": "cross_validation",
+                "task": "t",
+                "roi_id": [f"r{i}" for i in range(n)],
+                "case_id": [f"c{i // 2}" for i in range(n)],
+                "lesion_id": "L1",
+                "approach": approach,
+                "network": "C1",
+                "split": 1,
+                "target_cases": None,
+                "initialization": initialization,
+                "fold": 1 + np.arange(n) // 40,
+                "run": f"{approach} {initialization} " + pd.Series(np.arange(n) // 40).astype(str),
+                "view": np.where(np.arange(n) % 2, "CC", "MLO"),
+                "truth": truth,
+                "score": truth + rng.normal(0, 1, n),
+            }
+        )
+        for approach in approaches
+        for initialization in range(initializations)
     )
+
+
+def test_paired_differences_are_those_of_the_mean_aucs() -> None:
+    first, second = (make_predictions(seed, ("sttl",), 2) for seed in (1, 2))
+    for unit in ("view", "lesion"):
+        row = PAGE["paired_difference"](first, second.sample(frac=1, random_state=0), unit)
+        assert row["delta"] == pytest.approx(mean_auc(first, unit) - mean_auc(second, unit))
+        assert row["ci_low"] < row["delta"] < row["ci_high"]
+    with pytest.raises(ValueError, match="other cases"):
+        PAGE["paired_difference"](first, second[second.roi_id != "r5"], "view")
+    with pytest.raises(ValueError, match="one approach"):
+        PAGE["paired_difference"](first, make_predictions(2, ("sttl", "mttl"), 2), "view")
+
+
+def test_subgroups_are_the_mean_over_folds_of_their_views() -> None:
+    """Two approaches and three initializations; the second case has no folds, as a test set."""
+    predictions = make_predictions(0, ("sttl", "mttl"), 3)
+    n = np.arange(80)
     index = {
-        "roi_id": predictions.roi_id.to_numpy(object),
-        "view": predictions.view.to_numpy(object),
-        "device": np.where(np.arange(n) < 60, "a", "b").astype(object),
-        "height_mm": np.full(n, 5.0),
-        "width_mm": np.where(np.arange(n) % 3, 15.0, 4.0),
+        "roi_id": predictions.roi_id[:80].to_numpy(object),
+        "view": predictions.view[:80].to_numpy(object),
+        "device": np.where(n < 30, "a", "b").astype(object),
+        "height_mm": np.full(80, 5.0),
+        "width_mm": np.where(n % 3, 15.0, 50.0),
     }
-    found = list(TOOL["subgroups"](predictions, RoiSet("t", index, (), {})))
-    rows = {(row["variable"], row["value"]): row for row in found}
-    sizes = {"up to 10 mm", "10 to 20 mm", "inside 40 mm"}
-    assert {key[1] for key in rows} == {"CC", "MLO", "a", "b"} | sizes
-    for key, chosen in {
-        ("view", "CC"): predictions.view == "CC",
-        ("digitizer", "b"): np.arange(n) >= 60,
-        ("lesion size", "up to 10 mm"): np.arange(n) % 3 == 0,
-    }.items():
-        folds = [f for _, f in predictions[chosen].groupby("fold")]
-        aucs = [pair_auc(fold.truth.to_numpy(), fold.score.to_numpy()) for fold in folds]
-        assert rows[key]["auc"] == pytest.approx(np.mean(aucs))
-        assert rows[key]["n_malignant"] + rows[key]["n_benign"] == np.sum(chosen)
+    for folds in (True, False):
+        scores = predictions if folds else predictions.assign(fold=np.nan, split=np.nan)
+        rows = {
+            (condition["approach"], row["variable"], row["value"]): row
+            for condition, rois in TOOL["group_conditions"](scores)
+            for row in TOOL["subgroups"](condition, rois, RoiSet("t", index, (), {}))
+        }
+        values = {"CC", "MLO", "a", "b", "10 to 20 mm", "above 20 mm", "up to 40 mm", "above 40 mm"}
+        assert {key[2] for key in rows} == values and len(rows) == 16
+        for (variable, value), mask in {
+            ("view", "CC"): n % 2 == 1,
+            ("digitizer", "a"): n < 30,
+            ("lesion size", "above 20 mm"): n % 3 == 0,
+            ("box diagonal", "up to 40 mm"): n % 3 > 0,
+        }.items():
+            for approach in ("sttl", "mttl"):
+                rois = scores[np.tile(mask, 6) & (scores.approach == approach).to_numpy()]
+                aucs = [
+                    pair_auc(fold.truth.to_numpy(), fold.score.to_numpy())
+                    for _, fold in rois.groupby(["fold", "initialization"], dropna=False)
+                ]
+                row = rows[approach, variable, value]
+                assert row["auc"] == pytest.approx(np.mean(aucs))
+                assert row["n_malignant"] + row["n_benign"] == np.sum(mask)
+                assert row["n_folds"] == len(aucs) / 3
+                assert row["split"] == (1 if folds else None)

@@ -57,8 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
 def ddsm_rows(folder: Path) -> list[Row]:
     """Return a row for each mass of DDSM in each film.
 
-    The number of an abnormality is unique in a breast. It is the lesion in all its views, whatever
-    their truths, so that a lesion with two truths is seen.
+    The number of an abnormality in a breast is the lesion in all its views, whatever their truths,
+    so that a lesion with two truths is seen. In one breast the numbers of two masses are exchanged.
     """
     return [
         {

@@ -3,17 +3,16 @@
     python tools/real_films_page.py [docs/real_films.md]
 
 A comment in the page, <!-- KIND: STUDY ... -->, is followed by a table of that kind of the named
-studies, which this command replaces. KINDS has the kinds. A study that is not finished has no rows.
+studies, which this command replaces; KINDS has the kinds. Studies without results have no rows.
 """
 
 import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
@@ -21,14 +20,6 @@ from mtl_jax.experiments.auc_statistics import FoldScores, mean_difference
 from mtl_jax.io import atomic, command_line, paths
 
 Results = Mapping[str, Any]
-
-
-class Study(NamedTuple):
-    name: str
-    results: Results
-    scores: Path  # predictions.csv, compressed
-
-
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "real_films.md"
 BLOCK = re.compile(r"(<!-- (\w+): ([^>]*?) -->\n)((?:\|.*\n)*)")
 
@@ -48,49 +39,40 @@ def fill(text: str, folder: Path) -> str:
 
     def table(block: re.Match[str]) -> str:
         heading, rows = KINDS[block[2]]
-        lines = [heading, ["---"] * len(heading), *rows(read_studies(folder, block[3].split()))]
+        lines = [heading, ["---"] * len(heading), *rows(folder, block[3].split())]
         return block[1] + "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
     return BLOCK.sub(table, text)
 
 
-def read_studies(folder: Path, names: Sequence[str]) -> list[Study]:
-    """Return the finished studies of these names."""
-    return [
-        Study(name, json.loads(path.read_text(encoding="utf-8")), folder / f"{name}.csv.gz")
-        for name in names
-        if (path := folder / f"{name}.json").exists()
-    ]
+def read(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, Results]]:
+    """Yield the finished studies of these names, in code type, and their results."""
+    for name in names:
+        if (path := folder / f"{name}.json").exists():
+            yield f"`{name}`", json.loads(path.read_text(encoding="utf-8"))
 
 
-def auc_rows(studies: Sequence[Study]) -> Iterator[list[str]]:
+def auc_rows(folder: Path, names: Sequence[str]) -> Iterator[list[str]]:
     """Yield the AUC per view and per lesion of each condition of a study."""
-    for name, results, _ in studies:
+    for name, results in read(folder, names):
         conditions: dict[tuple[Any, ...], dict[str, Results]] = {}
-        for row in stage_rows(results):
-            key = tuple(row.get(field) for field in ("study", "network", "split", "target_cases"))
+        for row in filter(is_main, results["auc"]):
+            key = tuple(row[field] for field in ("study", "network", "split", "target_cases"))
             conditions.setdefault(key, {})[row["unit"]] = row
         for (approach, network, split, size), units in conditions.items():
-            network = network or results["settings"]["network"]
             view, lesion = units["view"], units["lesion"]
-            training = results["training_auc"].get(f"{approach} {network}")
+            training = view["training_auc"]
             yield [
-                f"`{name}`",
-                approach + (f", {size} patients" if size else ""),
-                f"{network}, split {split}" if split else network,
-                f"{view['n_malignant']}, {view['n_benign']}",
+                name,
+                approach if size is None else f"{approach}, {size} patients",
+                network if split is None else f"{network}, partition {split}",
+                str(len(view["initializations"])),
+                counts(view),
                 interval(view, "auc"),
-                f"{lesion['n_malignant']}, {lesion['n_benign']}",
+                counts(lesion),
                 interval(lesion, "auc"),
-                "" if training is None or size else f"{training:.3f}",
+                "" if training is None else f"{training:.3f}",
             ]
-
-
-def stage_rows(results: Results) -> list[Results]:
-    """Return the empirical AUCs of the target of the last stage of a study."""
-    rows = results["auc"] or results.get("splits") or results.get("depth") or []
-    rows = rows or results.get("learning_curve", [])
-    return list(filter(is_main, rows))
 
 
 def is_main(row: Results) -> bool:
@@ -99,75 +81,91 @@ def is_main(row: Results) -> bool:
     return empirical and row["estimator"].startswith(("mean", "test"))
 
 
-def difference_rows(studies: Sequence[Study]) -> Iterator[list[str]]:
-    """Yield the differences between the approaches of a study."""
-    for name, results, _ in studies:
+def difference_rows(folder: Path, names: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the differences between the approaches, or between the conditions, of a study."""
+    for name, results in read(folder, names):
         for row in filter(is_main, results["comparisons"]):
-            names = (row["a"], row["b"])
-            if "network_a" in row:
-                names = tuple(f"{row[side]} {row[f'network_{side}']}" for side in ("a", "b"))
-            yield [f"`{name}`", " − ".join(names), *difference_cells(row)]
+            pair = [" ".join(filter(None, (row[k], row.get(f"network_{k}")))) for k in ("a", "b")]
+            size = row.get("target_cases")
+            text = " − ".join(pair) + ("" if size is None else f", {size} patients")
+            yield [name, text, *difference_cells(row), holm(row)]
 
 
-def hand_crafted_rows(studies: Sequence[Study]) -> Iterator[list[str]]:
+def hand_crafted_rows(folder: Path, names: Sequence[str]) -> Iterator[list[str]]:
     """Yield the AUC of classifiers of hand-crafted features, and the differences from them."""
-    for name, results, _ in studies:
-        rows, comparisons = (results["conventional"][key] for key in ("auc", "comparisons"))
-        for row in filter(is_main, rows):
-            yield [f"`{name}`", row["study"], row["unit"], interval(row, "auc"), ""]
-        for row in filter(is_main, comparisons):
-            yield [f"`{name}`", f"{row['a']} − {row['b']}", *difference_cells(row)]
+    for name, results in read(folder, names):
+        for row in filter(is_main, results["conventional"]["auc"]):
+            yield [name, row["study"], row["unit"], interval(row, "auc"), "", ""]
+        for row in filter(is_main, results["conventional"]["comparisons"]):
+            yield [name, f"{row['a']} − {row['b']}", *difference_cells(row), holm(row)]
 
 
-def subgroup_rows(studies: Sequence[Study]) -> Iterator[list[str]]:
-    """Yield the view-level AUC of each approach by subgroup."""
-    for name, results, _ in studies:
-        for row in results["subgroups"]:
-            yield [
-                f"`{name}`",
-                f"{row['variable']}: {row['value']}",
-                row["study"],
-                f"{row['n_malignant']}, {row['n_benign']}",
-                interval(row, "auc"),
-            ]
+def paired_rows(folder: Path, pairs: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the differences between the same approach in two studies, for each FIRST-SECOND.
 
-
-def paired_rows(studies: Sequence[Study]) -> Iterator[list[str]]:
-    """Yield the difference of single-task learning between each study and the next.
-
-    Both score the same views out of the same folds, with other settings.
+    Both score the same views out of the same folds with other settings; each has one condition.
     """
-    for first, second in pairwise(studies):
-        tables = [read_scores(study) for study in (first, second)]
-        for unit in ("view", "lesion"):
-            row = mean_difference(*(folds_of(table, unit) for table in tables)) | {"unit": unit}
-            yield [f"`{first.name}` − `{second.name}`", *difference_cells(row)]
+    for pair in pairs:
+        names = pair.split("-")
+        tables = [
+            pd.read_csv(folder / f"{name}.csv.gz", dtype={"lesion_id": str})
+            for name in names
+            if (folder / f"{name}.json").exists()
+        ]
+        if len(tables) == 2:
+            for unit in ("view", "lesion"):
+                cells = difference_cells(paired_difference(tables[0], tables[1], unit))
+                yield [" − ".join(f"`{name}`" for name in names), *cells]
 
 
-def read_scores(study: Study) -> pd.DataFrame:
-    scores = pd.read_csv(study.scores, dtype={"lesion_id": str})
-    chosen = (scores.task == study.results["target"]) & (scores.approach == "sttl")
-    return scores[chosen].sort_values("roi_id")
+def paired_difference(first: pd.DataFrame, second: pd.DataFrame, unit: str) -> dict[str, Any]:
+    """Return the difference of the mean AUCs of two tables of predictions of the same ROIs."""
+    tables = [units_by_fold(scores, unit) for scores in (first, second)]
+    for a, b in zip(*tables, strict=True):
+        if not a.index.equals(b.index):
+            raise ValueError("the studies score other cases or have other folds")
+    folds = [[to_fold_scores(table) for table in tables_of_one] for tables_of_one in tables]
+    return mean_difference(*folds) | {"unit": unit}
 
 
-def folds_of(scores: pd.DataFrame, unit: str) -> list[FoldScores]:
-    """Return the scores of each fold by initialization; a lesion has the mean of its views."""
-    keys = ["case_id", "lesion_id"] + (["roi_id"] if unit == "view" else [])
-    folds = []
-    for _, fold in scores.groupby("fold"):
-        table = fold.pivot_table("score", [*keys, "truth"], "initialization")
-        truth, case = (table.index.get_level_values(name) for name in ("truth", "case_id"))
-        folds.append(FoldScores(truth.to_numpy(), case.to_numpy(), table.to_numpy().T))
-    return folds
+def units_by_fold(scores: pd.DataFrame, unit: str) -> list[pd.DataFrame]:
+    """Return the scores of each fold, a unit in a row and an initialization in a column; a lesion
+    has the mean of its views."""
+    if len(scores[["stage", "approach", "network", "task"]].drop_duplicates()) > 1:
+        raise ValueError("expected one approach, network and collection")
+    keys = ["case_id", "lesion_id", *(["roi_id"] if unit == "view" else []), "truth"]
+    columns = [*keys, "fold", "initialization"]
+    means = scores.groupby(columns, dropna=False)["score"].mean().reset_index()
+    return [
+        fold.pivot(index=keys, columns="initialization", values="score")
+        for _, fold in means.groupby("fold", dropna=False)
+    ]
 
 
-def shortcut_rows(studies: Sequence[Study]) -> Iterator[list[str]]:
-    """Yield the AUC of the trivial predictors of each collection, per view."""
-    for study in studies:
-        for row in study.results["shortcuts"]:
-            if row["unit"] == "view":
-                count = f"{row['n_malignant']}, {row['n_benign']}"
-                yield [row["collection"], row["predictor"], count, interval(row, "auc")]
+def to_fold_scores(table: pd.DataFrame) -> FoldScores:
+    truth, case = (table.index.get_level_values(name) for name in ("truth", "case_id"))
+    return FoldScores(truth.to_numpy(), case.to_numpy(), table.to_numpy().T)
+
+
+def subgroup_rows(folder: Path, names: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the view-level AUC of each approach by subgroup."""
+    for name, results in read(folder, names):
+        for row in results["subgroups"]:
+            text, approach = f"{row['variable']}: {row['value']}", row["approach"]
+            cells = [counts(row), str(row["n_folds"]), interval(row, "auc")]
+            yield [name, text, approach, *cells]
+
+
+def shortcut_rows(folder: Path, names: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the AUC of the trivial predictors of each collection."""
+    for name, results in read(folder, names):
+        for row in results["shortcuts"]:
+            cells = [row["collection"], row["predictor"], row["unit"], counts(row)]
+            yield [name, *cells, interval(row, "auc")]
+
+
+def counts(row: Results) -> str:
+    return f"{row['n_malignant']}, {row['n_benign']}"
 
 
 def interval(row: Results, field: str, *, sign: bool = False) -> str:
@@ -180,36 +178,35 @@ def interval(row: Results, field: str, *, sign: bool = False) -> str:
 
 
 def difference_cells(row: Results) -> list[str]:
-    p = row["p_value"]
-    text = "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
-    return [row["unit"], interval(row, "delta", sign=True), text]
+    return [row["unit"], interval(row, "delta", sign=True), p_value(row["p_value"])]
 
 
-COUNT = "malignant, benign"
-Rows = Callable[[Sequence[Study]], Iterator[list[str]]]
+def holm(row: Results) -> str:
+    """Return the p-value adjusted by Holm's method; the primary one is not adjusted."""
+    return "primary" if row["primary"] else p_value(row["p_holm"])
+
+
+def p_value(p: float | None) -> str:
+    return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+COUNTS, AUC, P = "malignant, benign", "AUC (95% CI)", ("p", "p (Holm)")
+DIFFERENCE = ("unit", "AUC difference (95% CI)")
+Rows = Callable[[Path, Sequence[str]], Iterator[list[str]]]
 KINDS: dict[str, tuple[Sequence[str], Rows]] = {
     "aucs": (
-        ["study", "approach", "frozen", f"views: {COUNT}", "view-level AUC (95% CI)"]
-        + [f"lesions: {COUNT}", "lesion-level AUC (95% CI)", "training AUC"],
+        ("study", "approach", "frozen", "initializations", f"views: {COUNTS}", f"view-level {AUC}")
+        + (f"lesions: {COUNTS}", f"lesion-level {AUC}", "training AUC"),
         auc_rows,
     ),
-    "differences": (
-        ["study", "difference", "unit", "AUC difference (95% CI)", "p"],
-        difference_rows,
-    ),
-    "hand_crafted": (
-        ["study", "classifier or difference", "unit", "AUC (95% CI)", "p"],
-        hand_crafted_rows,
-    ),
-    "paired": (["difference", "unit", "AUC difference (95% CI)", "p"], paired_rows),
+    "differences": (("study", "difference", *DIFFERENCE, *P), difference_rows),
+    "hand_crafted": (("study", "classifier or difference", "unit", AUC, *P), hand_crafted_rows),
+    "paired": (("difference", *DIFFERENCE, "p"), paired_rows),
     "subgroups": (
-        ["study", "subgroup", "approach", f"views: {COUNT}", "view-level AUC (95% CI)"],
+        ("study", "subgroup", "approach", f"views: {COUNTS}", "folds", f"view-level {AUC}"),
         subgroup_rows,
     ),
-    "shortcuts": (
-        ["collection", "predictor", f"views: {COUNT}", "view-level AUC (95% CI)"],
-        shortcut_rows,
-    ),
+    "shortcuts": (("study", "collection", "predictor", "unit", COUNTS, AUC), shortcut_rows),
 }
 
 

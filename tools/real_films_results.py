@@ -11,7 +11,7 @@ import argparse
 import gzip
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -27,17 +27,20 @@ from mtl_jax.experiments.study_inputs import load_collections
 from mtl_jax.io import atomic, command_line, paths
 from mtl_jax.types import RoiSet
 
-# Sides of the box in mm, the larger one.
+# The larger side of the box in mm.
 SIZES = {"up to 10 mm": (0, 10), "10 to 20 mm": (10, 20), "above 20 mm": (20, np.inf)}
-# The boxes that a blanked disc of this diameter covers (data.roi.blank_mm in docs/real_films.md).
+# The diameter of the disc that the control with blanked ROIs blanks, in mm.
 DISC_MM = 40.0
-# Settings of the machine, of the report and of other data, which change no number.
-OMITTED = ("data.cache", "data.workers", "data.sources", "data.phantom.", "analysis.")
+# Settings that the page names otherwise, and those of the machine and of the report.
+OMITTED = ("data.sources", "data.cache", "data.workers", "data.phantom.", "analysis.")
 OMITTED += ("train.checkpoint_epochs",)
-ROW = ("study", "network", "split", "target_cases", "unit", "method", "estimator", "auc", "se")
-ROW += ("ci_low", "ci_high", "sd_initializations", "aucs", "n_malignant", "n_benign", "n_cases")
-PAIR = ("a", "b", "network", "network_a", "network_b", "unit", "method", "estimator", "delta", "se")
-PAIR += ("ci_low", "ci_high", "p_value", "p_holm", "primary")
+# The columns of predictions.csv that the runs of a condition share.
+CONDITION = ("approach", "network", "split", "target_cases")
+ROW = ("study", *CONDITION[1:], "unit", "method", "estimator", "auc", "se", "ci_low", "ci_high")
+ROW += ("sd_initializations", "aucs", "initializations", "n_malignant", "n_benign", "n_cases")
+PAIR = ("a", "b", "network_a", "network_b", "target_cases", "unit", "method", "estimator", "delta")
+PAIR += ("se", "ci_low", "ci_high", "p_value", "p_holm", "primary")
+SUBGROUP = ("auc", "se", "ci_low", "ci_high", "n_malignant", "n_benign", "n_cases")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,46 +61,70 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def summarize(workdir: Path) -> dict[str, Any]:
-    """Return what the page states of a finished study."""
+    """Return what the page states of a finished study: the results of its last stage."""
     finished = study.open_study(workdir)
     results, predictions = finished.results, finished.predictions
+    target, stage = results["target"], results["stages"][-1]
     settings = json.loads((workdir / "config.json").read_text())
     c = config.default()
     c.update(ConfigDict(settings))
-    target = load_collections(c)[results["target"]]
-    stage = predictions[predictions.stage == list(results["stages"])[-1]["stage"]]
-    tables = {
-        name: select(results[name], ROW)
-        for name in ("splits", "depth", "learning_curve")
-        if name in results
-    }
-    conventional = results.get("conventional", {})
+    scored = (predictions.stage == stage["stage"]) & (predictions.task == target)
+    conditions = list(group_conditions(predictions[scored]))
+    runs = [run for run in results["runs"] if run["id"] in stage["runs"]]
+    conventional = results.get("conventional", {"auc": [], "comparisons": []})
+    rois = load_collections(c)[target]
     return {
         "settings": changed_settings(settings),
         "versions": results["provenance"]["versions"],
         "date": date.fromtimestamp((workdir / "results.json").stat().st_mtime).isoformat(),
-        "target": results["target"],
+        "target": target,
+        "stage": stage["stage"],
         "split": results["split"],
         "collections": [
             {k: c[k] for k in ("name", "cases", "lesions", "views")} for c in results["collections"]
         ],
-        "selection": results.get("selection"),
-        **tables,
-        "auc": select(results["auc"], ROW),
-        "comparisons": select(results["comparisons"], PAIR),
+        "selection": results["selection"],
+        "auc": [
+            select(condition | row, ROW) | {"training_auc": training_auc(runs, condition, target)}
+            for condition, _ in conditions
+            for row in results["auc"]
+            if row["task"] == target and is_of(row, condition)
+        ],
+        "comparisons": [select(r, PAIR) for r in results["comparisons"] if r["task"] == target],
         "conventional": {
-            "auc": select(conventional.get("auc", []), ROW),
-            "comparisons": select(conventional.get("comparisons", []), PAIR),
+            "auc": [select(row, ROW) for row in conventional["auc"]],
+            "comparisons": [select(row, PAIR) for row in conventional["comparisons"]],
         },
-        "shortcuts": results.get("shortcuts"),
-        "subgroups": list(subgroups(stage[stage.task == results["target"]], target)),
-        "training_auc": training_aucs(results["runs"], results["target"]),
+        "shortcuts": results.get("shortcuts", []),
+        "subgroups": [
+            row for condition, rows in conditions for row in subgroups(condition, rows, rois)
+        ],
     }
 
 
-def select(rows: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Return these columns of the rows that have them."""
-    return [{name: row[name] for name in names if name in row} for row in rows]
+def group_conditions(predictions: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """Yield each condition, None for no split and for all training cases, and its predictions."""
+    for values, rows in predictions.groupby(list(CONDITION), dropna=False, sort=False):
+        cells = (None if pd.isna(value) else value for value in values)
+        yield (
+            {
+                name: int(cell) if name in ("split", "target_cases") and cell is not None else cell
+                for name, cell in zip(CONDITION, cells, strict=True)
+            },
+            rows,
+        )
+
+
+def is_of(row: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:
+    """Return whether a row of results.json is of this condition; it may lack columns that are equal
+    in all rows."""
+    labels = row | {"approach": row["study"]}
+    return all(labels.get(name, condition[name]) == condition[name] for name in CONDITION)
+
+
+def select(row: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return these columns, without those that the row lacks."""
+    return {name: row[name] for name in names if name in row}
 
 
 def changed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,47 +137,51 @@ def changed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def training_aucs(runs: list[dict[str, Any]], target: str) -> dict[str, float]:
-    """Return the mean AUC on the training ROIs of the target, by approach and network."""
-    values: dict[str, list[float]] = {}
-    for run in runs:
-        auc = run.get("train_auc", {}).get(target)
-        if auc is not None:
-            values.setdefault(f"{run['approach']} {run['network']}", []).append(auc)
-    return {name: float(np.mean(aucs)) for name, aucs in values.items()}
+def training_auc(
+    runs: Iterable[Mapping[str, Any]], condition: Mapping[str, Any], target: str
+) -> float | None:
+    """Return the mean AUC of the runs of a condition on the target's training ROIs."""
+    aucs = [
+        run["train_auc"].get(target)
+        for run in runs
+        if all(run[name] == condition[name] for name in CONDITION if name != "split")
+        and condition["split"] in (None, run["split"])
+    ]
+    return float(np.mean(aucs)) if aucs and None not in aucs else None
 
 
-def subgroups(predictions: pd.DataFrame, rois: RoiSet) -> Iterator[dict[str, Any]]:
-    """Yield the view-level AUC of each approach in each subgroup of the target's views.
+def subgroups(
+    condition: Mapping[str, Any], predictions: pd.DataFrame, rois: RoiSet
+) -> Iterator[dict[str, Any]]:
+    """Yield the view-level AUC of a condition in each subgroup of the target's views.
 
-    It is the mean over folds and initializations, as for all views, of the folds that have both
-    classes; the interval is clustered by patient.
+    It is the mean over folds and initializations, as for all views, of the `n_folds` folds that
+    have both classes; the interval is clustered by patient. A subgroup without such a fold is left
+    out.
     """
     index = pd.DataFrame({name: rois.index[name] for name in rois.index if name != "view"})
     sides = index[["height_mm", "width_mm"]]
     index["size"], index["diagonal"] = sides.max(axis=1), np.hypot(*sides.to_numpy().T)
-    named = predictions.merge(index, on="roi_id", suffixes=("", "_index"))
-    groups: dict[tuple[str, str], pd.Series] = {
-        ("view", view): named.view == view for view in sorted(set(named.view))
+    views = predictions.merge(index, on="roi_id", suffixes=("", "_index"))
+    masks: dict[tuple[str, str], pd.Series] = {
+        ("view", view): views.view == view for view in sorted(set(views.view))
     }
-    if "device" in named:
-        groups |= {("digitizer", d): named.device == d for d in sorted(set(named.device))}
+    if "device" in views:
+        masks |= {("digitizer", d): views.device == d for d in sorted(set(views.device))}
     for name, (low, high) in SIZES.items():
-        groups["lesion size", name] = (named["size"] > low) & (named["size"] <= high)
-    groups["box", f"inside {DISC_MM:g} mm"] = named.diagonal <= DISC_MM
-    for (variable, value), chosen in groups.items():
-        for (approach, network), rows in named[chosen].groupby(["approach", "network"]):
-            folds = list(fold_scores(rows))
-            if folds:
-                estimate = mean_auc(folds)
-                keys = ("auc", "se", "ci_low", "ci_high", "n_malignant", "n_benign", "n_cases")
-                names = {"variable": variable, "value": value, "study": approach}
-                yield names | {"network": network} | {key: estimate[key] for key in keys}
+        masks["lesion size", name] = (views["size"] > low) & (views["size"] <= high)
+    masks["box diagonal", f"up to {DISC_MM:g} mm"] = views.diagonal <= DISC_MM
+    masks["box diagonal", f"above {DISC_MM:g} mm"] = views.diagonal > DISC_MM
+    for (variable, value), mask in masks.items():
+        folds = list(fold_scores(views[mask]))
+        if folds:
+            labels = {"variable": variable, "value": value, "n_folds": len(folds)}
+            yield condition | labels | select(mean_auc(folds), SUBGROUP)
 
 
-def fold_scores(rows: pd.DataFrame) -> Iterator[FoldScores]:
+def fold_scores(views: pd.DataFrame) -> Iterator[FoldScores]:
     """Yield the scores of each fold that has both classes, by initialization."""
-    for _, fold in rows.groupby("fold", dropna=False):
+    for _, fold in views.groupby("fold", dropna=False):
         scores = fold.pivot(index="roi_id", columns="initialization", values="score")
         first = fold.drop_duplicates("roi_id").set_index("roi_id").loc[scores.index]
         if first.truth.nunique() == 2:
