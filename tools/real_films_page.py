@@ -148,12 +148,15 @@ def to_fold_scores(table: pd.DataFrame) -> FoldScores:
 
 
 def subgroup_rows(folder: Path, names: Sequence[str]) -> Iterator[list[str]]:
-    """Yield the view-level AUC of each approach by subgroup."""
+    """Yield the view-level AUC by subgroup, the approaches of a study one after the other."""
     for name, results in read(folder, names):
+        subgroups: dict[tuple[str, str], list[Results]] = {}
         for row in results["subgroups"]:
-            text, approach = f"{row['variable']}: {row['value']}", row["approach"]
-            cells = [counts(row), str(row["n_folds"]), interval(row, "auc")]
-            yield [name, text, approach, *cells]
+            subgroups.setdefault((row["variable"], row["value"]), []).append(row)
+        for (variable, value), rows in subgroups.items():
+            for row in rows:
+                cells = [counts(row), str(row["n_folds"]), interval(row, "auc")]
+                yield [name, f"{variable}: {value}", row["approach"], *cells]
 
 
 def shortcut_rows(folder: Path, names: Sequence[str]) -> Iterator[list[str]]:
