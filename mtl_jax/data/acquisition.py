@@ -1,11 +1,14 @@
 """How the images of a collection were acquired: the columns of the paper's Table 1.
 
-The facts are those that the publishers state; an unknown value is 'not stated'.
+The facts are those that the publishers state, and the devices those of the images where they are
+known; an unknown value is 'not stated'.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from mtl_jax.data import shards
 from mtl_jax.types import RoiSet
 
 NOT_STATED = "not stated"
@@ -40,7 +43,14 @@ def describe(rois: RoiSet) -> dict[str, str]:
     """Return the fields of `Acquisition` and `pixel_um`, for the paper's Table 1."""
     recorded: Mapping[str, str] = rois.manifest.get("acquisition", {})
     acquisition = Acquisition(**{k: v for k, v in recorded.items() if k in Acquisition._fields})
-    return acquisition._asdict() | {"pixel_um": _format_pixel_um(rois)}
+    facts = acquisition._asdict() | {"pixel_um": _format_pixel_um(rois)}
+    return facts | ({"device": _count_devices(rois)} if shards.DEVICE in rois.index else {})
+
+
+def _count_devices(rois: RoiSet) -> str:
+    """Return the devices with their number of views, the most frequent first."""
+    devices = Counter(str(device) or NOT_STATED for device in rois.index[shards.DEVICE])
+    return ", ".join(f"{device} ({count})" for device, count in devices.most_common())
 
 
 def _format_pixel_um(rois: RoiSet) -> str:

@@ -39,7 +39,8 @@ def roc_figure(
     with matplotlib.rc_context(STYLE):
         comparison_lines = _comparison_lines(tests)
         texts = [_legend(curve, means.get(curve.approach), not means) for curve in curves]
-        n_lines = "\n".join([*texts, *comparison_lines]).count("\n") + 1 + bool(means)
+        title = [*comparison_lines, *_heading(means, note)]
+        n_lines = "\n".join([*texts, *title]).count("\n")
         figure, axes = make_axes(3.6, 3.6 + 0.18 * n_lines)
         axes.plot([0, 1], [0, 1], color=INK, linewidth=0.6, alpha=0.5)
         for i, curve in enumerate(curves):
@@ -56,10 +57,8 @@ def roc_figure(
                 axes.plot(curve.fit_fpf, curve.fit_tpf, color=color, linestyle=style, label=text)
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
         axes.set(xlabel="false positive fraction", ylabel="true positive fraction")
-        mean = next((row["estimator"] for row in means.values()), "")
-        heading = f"AUC, {mean}\n(curves: {note})" if mean else "AUC of the fitted curve"
-        title = "\n".join([*comparison_lines, f"{heading} (95% CI):"])
-        figure.legend(loc="outside lower left", title=title, title_fontsize=8.5, alignment="left")
+        title_style = {"title": "\n".join(title), "title_fontsize": 8.5, "alignment": "left"}
+        figure.legend(loc="outside lower left", **title_style)
         names = ", ".join(
             f"{phrases.approach_name(c.approach)} AUC {c.headline.auc:.3f}" for c in curves
         )
@@ -74,6 +73,14 @@ def roc_figure(
         ):
             rows += [(curve.approach, kind, *map(float, point)) for point in zip(x, y, strict=True)]
     return ReportFigure(f"roc-{unit}", svg, ("approach", "curve", "fpf", "tpf"), rows)
+
+
+def _heading(means: Mapping[str, Mapping[str, Any]], note: str) -> list[str]:
+    """Return the lines that say which AUCs the legend has, and which scores the curves show."""
+    if not means:
+        return ["AUC of the fitted curve (95% CI):"]
+    estimator = next(iter(means.values()))["estimator"]
+    return [wrap(f"curves: {note}", 60), wrap(f"AUC (95% CI), {estimator}:", 60)]
 
 
 def _legend(curve: Curve, mean: Mapping[str, Any] | None, tell_method: bool) -> str:

@@ -1,0 +1,26 @@
+"""The acquisition of a collection, for the table of the report."""
+
+import numpy as np
+
+from mtl_jax.data import acquisition
+from mtl_jax.types import RoiSet
+
+
+def make_rois(**columns: list) -> RoiSet:
+    index = {name: np.array(values) for name, values in columns.items()}
+    published = acquisition.PUBLISHED["mini_mias"]._asdict()
+    return RoiSet("t", {"roi_id": np.arange(3)} | index, (), {"acquisition": published})
+
+
+def test_devices_of_the_images_replace_the_published_ones() -> None:
+    rois = make_rois(device=["Howtek", "", "Howtek"], pixel_um_row=[50, 43.5, 50])
+    facts = acquisition.describe(rois)
+    assert facts["device"] == "Howtek (2), not stated (1)"
+    assert facts["pixel_um"] == "not stated"  # the columns are not known
+
+
+def test_published_facts_are_used_where_the_images_state_none() -> None:
+    rois = make_rois(pixel_um_row=[200.0] * 3, pixel_um_col=[100.0, 200.0, 100.0])
+    facts = acquisition.describe(rois)
+    assert facts["device"] == "Joyce-Loebl microdensitometer"
+    assert (facts["bits"], facts["pixel_um"]) == ("8", "200 × 100–200")
