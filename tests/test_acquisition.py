@@ -7,9 +7,10 @@ from mtl_jax.types import RoiSet
 
 
 def make_rois(**columns: list) -> RoiSet:
-    index = {name: np.array(values) for name, values in columns.items()}
+    index = {name: np.array(values, object) for name, values in columns.items()}
     published = acquisition.PUBLISHED["mini_mias"]._asdict()
-    return RoiSet("t", {"roi_id": np.arange(3)} | index, (), {"acquisition": published})
+    shards = (np.zeros((3, 128, 128), np.int16),)
+    return RoiSet("t", {"roi_id": np.arange(3)} | index, shards, {"acquisition": published})
 
 
 def test_devices_of_the_images_replace_the_published_ones() -> None:
