@@ -127,18 +127,19 @@ def test_tables_are_filled_from_the_results(tmp_path: Path) -> None:
         "<!-- aucs: other primary -->\n\n<!-- shortcuts: primary -->\nafter\n"
     )
     filled = PAGE["fill"](page, tmp_path)
-    lines = [line for line in filled.splitlines() if not line.startswith(("| study", "| ---"))]
+    text = filled.replace("\N{NO-BREAK SPACE}", "_")
+    lines = [line for line in text.splitlines() if not line.startswith(("| study", "| ---"))]
     assert lines == [
         "before",
         "",
         "<!-- differences: primary other -->",
-        "| `primary` | mttl − sttl | view | −0.012 (−0.050 to +0.025) | < 0.001 | 0.041 |",
+        "| `primary` | mttl − sttl | view | −0.012_(−0.050_to_+0.025) | < 0.001 | 0.041 |",
         "",
         "between",
         "",
         "<!-- aucs: other primary -->",
-        "| `primary` | mttl | C1, partition 2 | 2 | 5, 7 | 0.810 (0.700 to 0.900) | 3, 4"
-        " | 0.820 (0.700 to 0.900) | 0.988 |",
+        "| `primary` | mttl | C1 | 2 | view | 5, 7 | 0.810_(0.700–0.900) | 0.988 |",
+        "| `primary` | mttl | C1 | 2 | lesion | 3, 4 | 0.820_(0.700–0.900) | 0.988 |",
         "",
         "<!-- shortcuts: primary -->",
         "after",

@@ -21,6 +21,7 @@ from mtl_jax.io import atomic, command_line, paths
 
 Results = Mapping[str, Any]
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "real_films.md"
+NBSP, EN_DASH = "\N{NO-BREAK SPACE}", "\N{EN DASH}"
 BLOCK = re.compile(r"(<!-- (\w+): ([^>]*?) -->\n)((?:\|.*\n)*)")
 
 
@@ -53,24 +54,20 @@ def read(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, Results]]:
 
 
 def auc_rows(folder: Path, names: Sequence[str]) -> Iterator[list[str]]:
-    """Yield the AUC per view and per lesion of each condition of a study."""
+    """Yield the AUC of each condition of a study by unit; the partition, if there are several."""
     for name, results in read(folder, names):
-        conditions: dict[tuple[Any, ...], dict[str, Results]] = {}
-        for row in filter(is_main, results["auc"]):
-            key = tuple(row[field] for field in ("study", "network", "split", "target_cases"))
-            conditions.setdefault(key, {})[row["unit"]] = row
-        for (approach, network, split, size), units in conditions.items():
-            view, lesion = units["view"], units["lesion"]
-            training = view["training_auc"]
+        rows = list(filter(is_main, results["auc"]))
+        several = len({row["split"] for row in rows}) > 1
+        for row in rows:
+            size, training = row["target_cases"], row["training_auc"]
             yield [
                 name,
-                approach if size is None else f"{approach}, {size} patients",
-                network if split is None else f"{network}, partition {split}",
-                str(len(view["initializations"])),
-                counts(view),
-                interval(view, "auc"),
-                counts(lesion),
-                interval(lesion, "auc"),
+                row["study"] if size is None else f"{row['study']}, {size} patients",
+                f"{row['network']}, partition {row['split']}" if several else row["network"],
+                str(len(row["initializations"])),
+                row["unit"],
+                counts(row),
+                interval(row, "auc"),
                 "" if training is None else f"{training:.3f}",
             ]
 
@@ -172,12 +169,10 @@ def counts(row: Results) -> str:
 
 
 def interval(row: Results, field: str, *, sign: bool = False) -> str:
-    """Return a value with its 95% interval, with a true minus sign."""
-    spec = "+.3f" if sign else ".3f"
-    if row["ci_low"] is None:
-        return f"{row[field]:{spec}}".replace("-", "−")
-    low, high = f"{row['ci_low']:{spec}}", f"{row['ci_high']:{spec}}"
-    return f"{row[field]:{spec}} ({low} to {high})".replace("-", "−")
+    """Return a value with its 95% interval in one line, with true minus signs."""
+    spec, to = ("+.3f", f"{NBSP}to{NBSP}") if sign else (".3f", EN_DASH)
+    value, low, high = (f"{row[name]:{spec}}" for name in (field, "ci_low", "ci_high"))
+    return f"{value}{NBSP}({low}{to}{high})".replace("-", "−")
 
 
 def difference_cells(row: Results) -> list[str]:
@@ -193,23 +188,22 @@ def p_value(p: float | None) -> str:
     return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-COUNTS, AUC, P = "malignant, benign", "AUC (95% CI)", ("p", "p (Holm)")
+AUC, P = "AUC (95% CI)", ("p", "p (Holm)")
 DIFFERENCE = ("unit", "AUC difference (95% CI)")
 Rows = Callable[[Path, Sequence[str]], Iterator[list[str]]]
 KINDS: dict[str, tuple[Sequence[str], Rows]] = {
     "aucs": (
-        ("study", "approach", "frozen", "initializations", f"views: {COUNTS}", f"view-level {AUC}")
-        + (f"lesions: {COUNTS}", f"lesion-level {AUC}", "training AUC"),
+        ("study", "approach", "frozen", "initializations", "unit", "n", AUC, "training AUC"),
         auc_rows,
     ),
     "differences": (("study", "difference", *DIFFERENCE, *P), difference_rows),
     "hand_crafted": (("study", "classifier or difference", "unit", AUC, *P), hand_crafted_rows),
     "paired": (("difference", *DIFFERENCE, "p"), paired_rows),
     "subgroups": (
-        ("study", "subgroup", "approach", f"views: {COUNTS}", "folds", f"view-level {AUC}"),
+        ("study", "subgroup", "approach", "n", "folds", f"view-level {AUC}"),
         subgroup_rows,
     ),
-    "shortcuts": (("study", "collection", "predictor", "unit", COUNTS, AUC), shortcut_rows),
+    "shortcuts": (("study", "collection", "predictor", "unit", "n", AUC), shortcut_rows),
 }
 
 
