@@ -180,8 +180,8 @@ def difference_cells(row: Results) -> list[str]:
 
 
 def holm(row: Results) -> str:
-    """Return the p-value adjusted by Holm's method; the primary one is not adjusted."""
-    return "primary" if row["primary"] else p_value(row["p_holm"])
+    """Return the p-value adjusted by Holm's method; that of one comparison is not adjusted."""
+    return EN_DASH if row["p_holm"] is None else p_value(row["p_holm"])
 
 
 def p_value(p: float | None) -> str:
