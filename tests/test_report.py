@@ -376,10 +376,10 @@ def test_trivial_predictors_are_shown_beside_the_collections(tmp_path: Path) -> 
     (folder / "results.json").write_text(json.dumps(results))
     text = Page(write_page(folder)).text
     rows = " ".join(text[: text.index(heading)].rpartition("Predictor")[2].split())
-    assert "mean gray 0.6340.534 to 0.7341723 0.6120.512 to 0.7121723" in rows
+    assert "mean gray 0.6340.534 to 0.73417, 23 0.6120.512 to 0.71217, 23" in rows
     assert rows.index("sfm (target)") < rows.index(HOSTILE) < rows.index(DM)
-    assert f"{HOSTILE} 0.3120.212 to 0.4121723" in rows
-    assert "device 0.7890.689 to 0.8891723" in rows
+    assert f"{HOSTILE} 0.3120.212 to 0.41217, 23" in rows
+    assert "device 0.7890.689 to 0.88917, 23" in rows
     assert "says little about lesions if it does not exceed these" in text
 
 
