@@ -3,7 +3,7 @@
     python tools/real_films_page.py [docs/real_films.md]
 
 A comment in the page, <!-- KIND: STUDY ... -->, is followed by a table of that kind of the named
-studies, which this command replaces; KINDS has the kinds. Studies without results have no rows.
+studies, which this command replaces; KINDS has the kinds.
 """
 
 import argparse
