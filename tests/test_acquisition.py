@@ -18,6 +18,8 @@ def test_devices_of_the_images_replace_the_published_ones() -> None:
     facts = acquisition.describe(rois)
     assert facts["device"] == "Howtek (2), not stated (1)"
     assert facts["pixel_um"] == "not stated"  # the columns are not known
+    serials = make_rois(device=[str(number) for number in range(8)])
+    assert acquisition.describe(serials)["device"].endswith("4 (1), 3 others")
 
 
 def test_published_facts_are_used_where_the_images_state_none() -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from scipy.stats import mannwhitneyu
 
-from mtl_jax.types import RoiSet
+from mtl_jax.types import InputError, RoiSet
 
 HERE = Path(__file__).resolve().parents[1]
 FOLDER = HERE / "docs" / "real_films"
@@ -55,16 +55,15 @@ def scores_of(
     return scores[mask]
 
 
-def is_main(row: dict[str, Any]) -> bool:
-    empirical = row["method"] in ("empirical", "obuchowski")
-    return empirical and row["estimator"].startswith(("mean", "test"))
+def is_empirical(row: dict[str, Any]) -> bool:
+    return row["method"] in ("empirical", "obuchowski")
 
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_aucs_follow_from_the_scores(name: str) -> None:
     results, scores = read_study(name)
     scores = scores[(scores.task == results["target"]) & (scores.stage == results["stage"])]
-    rows = list(filter(is_main, results["auc"]))
+    rows = list(filter(is_empirical, results["auc"]))
     conditions = scores[["approach", "network", "split", "target_cases"]].drop_duplicates()
     assert len(rows) == 2 * len(conditions)
     for row in rows:
@@ -83,7 +82,7 @@ def test_aucs_follow_from_the_scores(name: str) -> None:
 def test_differences_follow_from_the_scores(name: str) -> None:
     results, scores = read_study(name)
     scores = scores[(scores.task == results["target"]) & (scores.stage == results["stage"])]
-    rows = list(filter(is_main, results["comparisons"]))
+    rows = list(filter(is_empirical, results["comparisons"]))
     assert bool(rows) == (len({(r["study"], r["network"]) for r in results["auc"]}) > 1)
     for row in rows:
         first, second = (
@@ -104,8 +103,7 @@ def test_the_page_states_the_results_of_the_folder() -> None:
 
 
 def test_tables_are_filled_from_the_results(tmp_path: Path) -> None:
-    """Values, intervals, signs and counts by hand; other text stays, unfinished studies have no
-    row."""
+    """Values, intervals, signs and counts by hand; other text stays."""
     common = {"estimator": "mean over folds", "p_value": 0.0004, "p_holm": 0.0412, "primary": False}
     difference = common | {"a": "mttl", "b": "sttl", "method": "obuchowski", "unit": "view"}
     auc = {"study": "mttl", "network": "C1", "split": 2, "target_cases": None, "se": 0.01}
@@ -116,15 +114,14 @@ def test_tables_are_filled_from_the_results(tmp_path: Path) -> None:
         "auc": [
             auc | {"unit": "view", "auc": 0.81, "n_malignant": 5, "n_benign": 7},
             auc | {"unit": "lesion", "auc": 0.82, "n_malignant": 3, "n_benign": 4},
-            auc | {"unit": "view", "auc": 0.5, "estimator": "pooled over folds"},
             auc | {"unit": "view", "auc": 0.5, "method": "proper"},
         ],
         "shortcuts": [],
     }
     (tmp_path / "primary.json").write_text(json.dumps(results))
     page = (
-        "before\n\n<!-- differences: primary other -->\n| old |\n| row |\n\nbetween\n\n"
-        "<!-- aucs: other primary -->\n\n<!-- shortcuts: primary -->\nafter\n"
+        "before\n\n<!-- differences: primary -->\n| old |\n| row |\n\nbetween\n\n"
+        "<!-- aucs: primary -->\n\n<!-- shortcuts: primary -->\nafter\n"
     )
     filled = PAGE["fill"](page, tmp_path)
     text = filled.replace("\N{NO-BREAK SPACE}", "_")
@@ -132,12 +129,12 @@ def test_tables_are_filled_from_the_results(tmp_path: Path) -> None:
     assert lines == [
         "before",
         "",
-        "<!-- differences: primary other -->",
+        "<!-- differences: primary -->",
         "| `primary` | mttl − sttl | view | −0.012_(−0.050_to_+0.025) | < 0.001 | 0.041 |",
         "",
         "between",
         "",
-        "<!-- aucs: other primary -->",
+        "<!-- aucs: primary -->",
         "| `primary` | mttl | C1 | 2 | view | 5, 7 | 0.810_(0.700–0.900) | 0.988 |",
         "| `primary` | mttl | C1 | 2 | lesion | 3, 4 | 0.820_(0.700–0.900) | 0.988 |",
         "",
@@ -145,6 +142,23 @@ def test_tables_are_filled_from_the_results(tmp_path: Path) -> None:
         "after",
     ]
     assert PAGE["fill"](filled, tmp_path) == filled
+
+
+@pytest.mark.parametrize(
+    ("comment", "message"),
+    [
+        ("<!-- aucs: other -->", "other.json: no such file"),
+        ("<!-- paired: first-second -->", "first.csv.gz: no such file"),
+        ("<!-- paired: first -->", "expected FIRST-SECOND"),
+        ("<!-- auc: primary -->", "expected one of the kinds aucs, differences"),
+    ],
+)
+def test_an_invalid_comment_is_one_line(comment: str, message: str, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"{comment}\n| old |\n")
+    with pytest.raises(InputError, match=re.escape(message)):
+        PAGE["main"]([str(page)])
+    assert page.read_text() == f"{comment}\n| old |\n"
 
 
 def make_predictions(seed: int, approaches: tuple[str, ...], initializations: int) -> pd.DataFrame:

@@ -18,6 +18,7 @@ import pandas as pd
 
 from mtl_jax.experiments.auc_statistics import FoldScores, mean_difference
 from mtl_jax.io import atomic, command_line, paths
+from mtl_jax.types import InputError
 
 Results = Mapping[str, Any]
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "real_films.md"
@@ -36,9 +37,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def fill(text: str, folder: Path) -> str:
-    """Return the text of a page with its tables made anew from the results in `folder`."""
+    """Return the text of a page with its tables made anew from the results in `folder`.
+
+    Raises InputError if a comment names no kind of table, or a study without results.
+    """
 
     def table(block: re.Match[str]) -> str:
+        if block[2] not in KINDS:
+            kinds = ", ".join(KINDS)
+            raise InputError(f"{block[1].strip()} is invalid: expected one of the kinds {kinds}")
         heading, rows = KINDS[block[2]]
         lines = [heading, ["---"] * len(heading), *rows(folder, block[3].split())]
         return block[1] + "".join("| " + " | ".join(line) + " |\n" for line in lines)
@@ -47,16 +54,25 @@ def fill(text: str, folder: Path) -> str:
 
 
 def read(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, Results]]:
-    """Yield the finished studies of these names, in code type, and their results."""
+    """Yield the studies of these names, in code type, and their results."""
     for name in names:
-        if (path := folder / f"{name}.json").exists():
-            yield f"`{name}`", json.loads(path.read_text(encoding="utf-8"))
+        path = existing(folder / f"{name}.json")
+        yield f"`{name}`", json.loads(path.read_text(encoding="utf-8"))
+
+
+def existing(path: Path) -> Path:
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no such file; write it with tools/real_films_results.py, or correct the name "
+            "of the study in the page"
+        )
+    return path
 
 
 def auc_rows(folder: Path, names: Sequence[str]) -> Iterator[list[str]]:
     """Yield the AUC of each condition of a study by unit; the partition, if there are several."""
     for name, results in read(folder, names):
-        rows = list(filter(is_main, results["auc"]))
+        rows = list(filter(is_empirical, results["auc"]))
         several = len({row["split"] for row in rows}) > 1
         for row in rows:
             size, training = row["target_cases"], row["training_auc"]
@@ -72,16 +88,15 @@ def auc_rows(folder: Path, names: Sequence[str]) -> Iterator[list[str]]:
             ]
 
 
-def is_main(row: Results) -> bool:
-    """Return whether a row has empirical AUCs that are not pooled over folds."""
-    empirical = row["method"] in ("empirical", "obuchowski")
-    return empirical and row["estimator"].startswith(("mean", "test"))
+def is_empirical(row: Results) -> bool:
+    """Return whether a row has empirical AUCs; those of proper binormal fits are not shown."""
+    return row["method"] in ("empirical", "obuchowski")
 
 
 def difference_rows(folder: Path, names: Sequence[str]) -> Iterator[list[str]]:
     """Yield the differences between the approaches, or between the conditions, of a study."""
     for name, results in read(folder, names):
-        for row in filter(is_main, results["comparisons"]):
+        for row in filter(is_empirical, results["comparisons"]):
             pair = [" ".join(filter(None, (row[k], row.get(f"network_{k}")))) for k in ("a", "b")]
             size = row.get("target_cases")
             text = " − ".join(pair) + ("" if size is None else f", {size} patients")
@@ -91,9 +106,9 @@ def difference_rows(folder: Path, names: Sequence[str]) -> Iterator[list[str]]:
 def hand_crafted_rows(folder: Path, names: Sequence[str]) -> Iterator[list[str]]:
     """Yield the AUC of classifiers of hand-crafted features, and the differences from them."""
     for name, results in read(folder, names):
-        for row in filter(is_main, results["conventional"]["auc"]):
+        for row in filter(is_empirical, results["conventional"]["auc"]):
             yield [name, row["study"], row["unit"], interval(row, "auc"), "", ""]
-        for row in filter(is_main, results["conventional"]["comparisons"]):
+        for row in filter(is_empirical, results["conventional"]["comparisons"]):
             yield [name, f"{row['a']} − {row['b']}", *difference_cells(row), holm(row)]
 
 
@@ -104,15 +119,15 @@ def paired_rows(folder: Path, pairs: Sequence[str]) -> Iterator[list[str]]:
     """
     for pair in pairs:
         names = pair.split("-")
-        tables = [
-            pd.read_csv(folder / f"{name}.csv.gz", dtype={"lesion_id": str})
+        if len(names) != 2:
+            raise InputError(f"paired: {pair} is invalid: expected FIRST-SECOND")
+        first, second = (
+            pd.read_csv(existing(folder / f"{name}.csv.gz"), dtype={"lesion_id": str})
             for name in names
-            if (folder / f"{name}.json").exists()
-        ]
-        if len(tables) == 2:
-            for unit in ("view", "lesion"):
-                cells = difference_cells(paired_difference(tables[0], tables[1], unit))
-                yield [" − ".join(f"`{name}`" for name in names), *cells]
+        )
+        for unit in ("view", "lesion"):
+            cells = difference_cells(paired_difference(first, second, unit))
+            yield [" − ".join(f"`{name}`" for name in names), *cells]
 
 
 def paired_difference(first: pd.DataFrame, second: pd.DataFrame, unit: str) -> dict[str, Any]:

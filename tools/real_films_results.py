@@ -25,6 +25,7 @@ from mtl_jax.config_diff import flatten
 from mtl_jax.experiments.auc_statistics import FoldScores, mean_auc
 from mtl_jax.experiments.study_inputs import load_collections
 from mtl_jax.io import atomic, command_line, paths
+from mtl_jax.report.read_workdir import SECONDARY_ESTIMATORS
 from mtl_jax.types import RoiSet
 
 # The larger side of the box in mm.
@@ -88,12 +89,14 @@ def summarize(workdir: Path) -> dict[str, Any]:
             select(condition | row, ROW) | {"training_auc": training_auc(runs, condition, target)}
             for condition, _ in conditions
             for row in results["auc"]
-            if row["task"] == target and is_of(row, condition)
+            if is_main(row, target) and is_of(row, condition)
         ],
-        "comparisons": [select(r, PAIR) for r in results["comparisons"] if r["task"] == target],
+        "comparisons": [select(r, PAIR) for r in results["comparisons"] if is_main(r, target)],
         "conventional": {
-            "auc": [select(row, ROW) for row in conventional["auc"]],
-            "comparisons": [select(row, PAIR) for row in conventional["comparisons"]],
+            "auc": [select(row, ROW) for row in conventional["auc"] if is_main(row, target)],
+            "comparisons": [
+                select(row, PAIR) for row in conventional["comparisons"] if is_main(row, target)
+            ],
         },
         "shortcuts": results.get("shortcuts", []),
         "subgroups": [
@@ -113,6 +116,12 @@ def group_conditions(predictions: pd.DataFrame) -> Iterator[tuple[dict[str, Any]
             },
             rows,
         )
+
+
+def is_main(row: Mapping[str, Any], target: str) -> bool:
+    """Return whether a row is of the target and a mean over folds or initializations, or of the
+    test set; not of one fold or of scores pooled over folds."""
+    return row["task"] == target and row["estimator"] not in SECONDARY_ESTIMATORS
 
 
 def is_of(row: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:

@@ -12,6 +12,7 @@ from mtl_jax.data import shards
 from mtl_jax.types import RoiSet
 
 NOT_STATED = "not stated"
+MAX_DEVICES = 5  # that are listed
 NOT_APPLICABLE = "not applicable"  # optical density of a digital detector
 
 
@@ -48,9 +49,14 @@ def describe(rois: RoiSet) -> dict[str, str]:
 
 
 def _count_devices(rois: RoiSet) -> str:
-    """Return the devices with their number of views, the most frequent first."""
+    """Return the most frequent devices with their number of views, and how many others there are.
+
+    A collection may name each device by its serial number.
+    """
     devices = Counter(str(device) or NOT_STATED for device in rois.index[shards.DEVICE])
-    return ", ".join(f"{device} ({count})" for device, count in devices.most_common())
+    named = [f"{device} ({count})" for device, count in devices.most_common(MAX_DEVICES)]
+    others = len(devices) - len(named)
+    return ", ".join(named + ([f"{others} others"] if others else []))
 
 
 def _format_pixel_um(rois: RoiSet) -> str:
