@@ -19,14 +19,14 @@ MAX_BYTES = 1 << 30  # the file has 244 MB
 def download(folder: Path, url: str = URL) -> Path:
     """Download `url` to `folder` and return the path of the file.
 
-    The SHA-256 of the file must begin with the digits in its name (name-XXXXXXXX.pth). An existing
+    The SHA-256 of the file must begin with the digits in its name (name-CHECKSUM.pth). An existing
     file is verified and downloaded again only if its checksum differs. An interrupted download is
     kept as `.part` and resumed.
     """
     name = url.rpartition("/")[2]
     match = re.search(r"-([0-9a-f]{8,64})\.\w+$", name)
     if match is None:
-        raise InputError(f"{url}: its name has no checksum (expected name-XXXXXXXX.pth)")
+        raise InputError(f"{url}: its name has no checksum (expected name-CHECKSUM.pth)")
     checksum = match[1]
     path = Path(folder) / name
     if path.is_file() and atomic.file_sha256(path).startswith(checksum):
