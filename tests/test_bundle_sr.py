@@ -330,7 +330,9 @@ def test_changed_content_changes_the_instance_uid(untrained: Path, tmp_path: Pat
     assert reported(untrained, tmp_path / "again").SOPInstanceUID == made[0]
 
 
-@pytest.mark.skipif(not orthanc.PROGRAM, reason="Orthanc is not installed (apt-get install orthanc)")
+@pytest.mark.skipif(
+    not orthanc.PROGRAM, reason="Orthanc is not installed (apt-get install orthanc)"
+)
 @pytest.mark.slow  # starts a PACS
 def test_from_a_pacs_and_back(untrained: Path, phantom: Path, tmp_path: Path) -> None:
     pytest.importorskip("pynetdicom", reason="the [sr] extra is not installed")
