@@ -6,7 +6,8 @@
 
 docs/real_films.md tells how to obtain the collections, and shows the results. The target is DDSM on
 films of 299 x 299 pixels; DMID and mini-MIAS are added in multi-task learning. With
-`--config.data.target=dmid` it is the other way round. Training starts from ImageNet's convolutions.
+`--config.data.target=dmid --config.data.test_fraction=0` it is the other way round, without a test
+set of dmid. Training starts from ImageNet's convolutions.
 The preset `demo` is for two CPU cores: the convolutions are frozen, their activations are computed
 once, and a higher learning rate needs fewer epochs.
 """
