@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from mtl_jax.experiments.predictions import FILE, read_predictions, write_predictions
-from mtl_jax.experiments.scores import Scores
+from mtl_jax.experiments.scores import Scores, concatenate, equal_scores
 from mtl_jax.types import InputError, Run
 
 FOLD = Run("sttl", ("sfm",), "C1-C3", 0, 5, split=2, initialization=1)
@@ -82,3 +82,14 @@ def test_a_failed_write_keeps_the_table_before(tmp_path: Path) -> None:
     with pytest.raises(KeyError):  # after the first stages are in the draft
         write_predictions(tmp_path, STAGES, {FOLD.id: TABLES[FOLD.id]})
     assert (tmp_path / FILE).read_bytes() == before
+
+
+def test_runs_that_give_most_rois_one_score_are_found() -> None:
+    dead, alive = [0.52] * 3 + [0.53, 0.54], [0.52] * 2 + [0.53, 0.54]
+    both = concatenate(
+        [table(list("abcde"), "sfm", [0] * 5, dead), table(list("abcd"), "dm", [0] * 4, alive)]
+    )
+    single = table(["a"], "sfm", [1], [0.5])
+    assert equal_scores({"r1": both, "r2": single, "r3": both.select_rows(both.task == "dm")}) == [
+        {"run": "r1", "collection": "sfm", "fraction": 0.6}
+    ]

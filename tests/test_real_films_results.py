@@ -76,6 +76,11 @@ def test_aucs_follow_from_the_scores(name: str) -> None:
         assert row["n_cases"] == rois.case_id.nunique()
         assert len(row["initializations"]) == rois.initialization.nunique()
         assert row["ci_low"] < row["auc"] < row["ci_high"]
+        most_frequent = rois.groupby("run").score.agg(
+            lambda s: s.value_counts(normalize=True).max()
+        )
+        assert row["runs_with_equal_scores"] == (most_frequent > 0.5).sum()
+        assert row["runs"] == len(most_frequent)
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -94,6 +99,33 @@ def test_differences_follow_from_the_scores(name: str) -> None:
             for k in ("a", "b")
         )
         assert row["delta"] == pytest.approx(first - second, abs=1e-9)
+
+
+@pytest.mark.parametrize("networks", [False, True])
+def test_an_auc_of_networks_that_did_not_learn_has_no_interval(
+    networks: bool, tmp_path: Path
+) -> None:
+    """Nor are differences from it shown; with other networks of the approach they are."""
+    auc = {"network": "C1", "split": 1, "target_cases": None, "method": "empirical", "runs": 4}
+    auc |= {"initializations": [0], "ci_low": 0.49, "ci_high": 0.53, "training_auc": None}
+    auc |= {"n_malignant": 5, "n_benign": 7, "unit": "view", "auc": 0.51}
+    row = {"unit": "view", "method": "obuchowski", "delta": 0.1, "ci_low": 0, "ci_high": 0.2}
+    row |= {"p_value": 0.5, "p_holm": None, "a": "sttl", "network_a": "C1"}
+    comparisons = [row | {"b": "mttl", "network_b": network} for network in ("C1", "C2")]
+    if not networks:
+        comparisons = [{k: v for k, v in r.items() if "network" not in k} for r in comparisons]
+    aucs = [auc | {"study": "sttl", "runs_with_equal_scores": 0}]
+    aucs += [auc | {"study": "mttl", "runs_with_equal_scores": 3}]
+    results = {"auc": aucs, "comparisons": comparisons}
+    (tmp_path / "s.json").write_text(json.dumps(results))
+    text = PAGE["fill"]("<!-- aucs: s -->\n\n<!-- differences: s -->\n", tmp_path)
+    text = text.replace("\N{NO-BREAK SPACE}", "_")
+    assert "| `s` | sttl | C1 | 1 | view | 5, 7 | 0.510_(0.490–0.530) |  |" in text
+    assert (
+        "| `s` | mttl | C1 | 1 | view | 5, 7 | 0.510 (3 of 4 networks did not learn) |  |" in text
+    )
+    assert ("| `s` | sttl C1 − mttl C2 | view |" in text) == networks
+    assert text.count("−") == networks
 
 
 def test_the_page_states_the_results_of_the_folder() -> None:
@@ -214,20 +246,25 @@ def test_subgroups_are_the_mean_over_folds_of_their_views() -> None:
         "height_mm": np.full(80, 5.0),
         "width_mm": np.where(n % 3, 15.0, 50.0),
     }
+    truth = predictions.truth[:80].to_numpy()
+    of_cancers = (truth == 1) | (n % 8 < 4)
+    volumes = {f"r{i}": "cancers" if of_cancers[i] else "benigns" for i in n}
     for folds in (True, False):
         scores = predictions if folds else predictions.assign(fold=np.nan, split=np.nan)
         rows = {
             (condition["approach"], row["variable"], row["value"]): row
             for condition, rois in TOOL["group_conditions"](scores)
-            for row in TOOL["subgroups"](condition, rois, RoiSet("t", index, (), {}))
+            for row in TOOL["subgroups"](condition, rois, RoiSet("t", index, (), {}), volumes)
         }
-        values = {"CC", "MLO", "a", "b", "10 to 20 mm", "above 20 mm", "up to 40 mm", "above 40 mm"}
+        without = "without benign views of cancer volumes"
+        values = {"CC", "MLO", "a", "b", "10 to 20 mm", "above 20 mm", "cancer only", without}
         assert {key[2] for key in rows} == values and len(rows) == 16
         for (variable, value), mask in {
             ("view", "CC"): n % 2 == 1,
             ("digitizer", "a"): n < 30,
             ("lesion size", "above 20 mm"): n % 3 == 0,
-            ("box diagonal", "up to 40 mm"): n % 3 > 0,
+            ("DDSM volume", "cancer only"): of_cancers,
+            ("DDSM volume", without): (truth == 1) | ~of_cancers,
         }.items():
             for approach in ("sttl", "mttl"):
                 rois = scores[np.tile(mask, 6) & (scores.approach == approach).to_numpy()]

@@ -530,6 +530,18 @@ def test_ids_in_a_published_format_give_a_warning(finished: Path) -> None:
     assert warning.startswith("mine: its patient ids look like those of cbis_ddsm")
 
 
+def test_networks_that_did_not_learn_give_the_first_warning(finished: Path) -> None:
+    work = read_workdir.read(finished)
+    runs = [run["id"] for run in work.results["runs"]]
+    entries = [{"run": run, "collection": "sfm", "fraction": 1.0} for run in runs[:2]]
+    work.results["equal_scores"] = entries
+    warning = phrases.warnings(work)[0]
+    assert warning.startswith(f"2 of {len(runs)} runs give more than half of the ROIs of sfm the")
+    assert f"({runs[0]}, ...)" in warning and "learning_rate" in warning
+    del work.results["equal_scores"]  # as in studies of version 0.2
+    assert warning not in phrases.warnings(work)
+
+
 def test_blanked_rois_give_a_warning(finished: Path) -> None:
     work = read_workdir.read(finished)
     earlier_warnings = phrases.warnings(work)

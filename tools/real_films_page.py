@@ -83,9 +83,15 @@ def auc_rows(folder: Path, names: Sequence[str]) -> Iterator[list[str]]:
                 str(len(row["initializations"])),
                 row["unit"],
                 counts(row),
-                interval(row, "auc"),
+                f"{row['auc']:.3f} ({unusable(row)})" if unusable(row) else interval(row, "auc"),
                 "" if training is None else f"{training:.3f}",
             ]
+
+
+def unusable(row: Results) -> str:
+    """Return why an AUC has no meaningful interval, or ''."""
+    failed = row.get("runs_with_equal_scores", 0)
+    return f"{failed} of {row['runs']} networks did not learn" if failed else ""
 
 
 def is_empirical(row: Results) -> bool:
@@ -94,13 +100,29 @@ def is_empirical(row: Results) -> bool:
 
 
 def difference_rows(folder: Path, names: Sequence[str]) -> Iterator[list[str]]:
-    """Yield the differences between the approaches, or between the conditions, of a study."""
+    """Yield the differences between the approaches, or between the conditions, of a study.
+
+    Those from an AUC without a meaningful interval are left out.
+    """
     for name, results in read(folder, names):
+        unusable_aucs = list(filter(unusable, results["auc"]))
         for row in filter(is_empirical, results["comparisons"]):
+            if any(is_side(row, side, auc) for side in "ab" for auc in unusable_aucs):
+                continue
             pair = [" ".join(filter(None, (row[k], row.get(f"network_{k}")))) for k in ("a", "b")]
             size = row.get("target_cases")
             text = " − ".join(pair) + ("" if size is None else f", {size} patients")
             yield [name, text, *difference_cells(row), holm(row)]
+
+
+def is_side(comparison: Results, side: str, auc: Results) -> bool:
+    """Return whether an AUC is of the condition on this side of a comparison, a or b."""
+    condition = {"study": comparison[side]}
+    if f"network_{side}" in comparison:
+        condition["network"] = comparison[f"network_{side}"]
+    if comparison.get("target_cases") is not None:
+        condition["target_cases"] = comparison["target_cases"]
+    return condition.items() <= auc.items()
 
 
 def hand_crafted_rows(folder: Path, names: Sequence[str]) -> Iterator[list[str]]:

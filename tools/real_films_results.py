@@ -23,15 +23,15 @@ from ml_collections import ConfigDict
 from mtl_jax import config, study
 from mtl_jax.config_diff import flatten
 from mtl_jax.experiments.auc_statistics import FoldScores, mean_auc
+from mtl_jax.experiments.scores import Scores, equal_scores
 from mtl_jax.experiments.study_inputs import load_collections
 from mtl_jax.io import atomic, command_line, paths
+from mtl_jax.io.read_csv import read_csv
 from mtl_jax.report.read_workdir import SECONDARY_ESTIMATORS
 from mtl_jax.types import RoiSet
 
 # The larger side of the box in mm.
 SIZES = {"up to 10 mm": (0, 10), "10 to 20 mm": (10, 20), "above 20 mm": (20, np.inf)}
-# The diameter of the disc that the control with blanked ROIs blanks, in mm.
-DISC_MM = 40.0
 # Settings that the page names otherwise, and those of the machine and of the report.
 OMITTED = ("data.sources", "data.cache", "data.workers", "data.phantom.", "analysis.")
 OMITTED += ("train.checkpoint_epochs",)
@@ -50,9 +50,16 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("workdir", nargs="+", type=paths.path, metavar="WORKDIR")
     parser.add_argument("--out", type=paths.path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--masses",
+        type=paths.path,
+        metavar="FILE",
+        help="masses.csv of ddsm299, for subgroups by the volume of DDSM",
+    )
     flags = parser.parse_args(arguments)
+    volumes = read_volumes(flags.masses) if flags.masses else {}
     for workdir in flags.workdir:
-        text = json.dumps(summarize(workdir), indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps(summarize(workdir, volumes), indent=1, ensure_ascii=False) + "\n"
         flags.out.mkdir(parents=True, exist_ok=True)
         atomic.write_text(flags.out / f"{workdir.name}.json", text)
         table = (workdir / "predictions.csv").read_bytes()
@@ -61,7 +68,17 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def summarize(workdir: Path) -> dict[str, Any]:
+def read_volumes(path: Path) -> dict[str, str]:
+    """Return the volume of DDSM (cancers, benigns, ...) that each ROI of ddsm299 is from."""
+    return {
+        f"ddsm299/{mass['patient_id']}/{mass['side'][0]}{mass['abnormality']}/{mass['view']}": mass[
+            "ddsm_volume_class"
+        ]
+        for mass in read_csv(path, strip=True).to_dict("records")
+    }
+
+
+def summarize(workdir: Path, volumes: Mapping[str, str]) -> dict[str, Any]:
     """Return what the page states of a finished study: the results of its last stage."""
     finished = study.open_study(workdir)
     results, predictions = finished.results, finished.predictions
@@ -86,8 +103,10 @@ def summarize(workdir: Path) -> dict[str, Any]:
         ],
         "selection": results["selection"],
         "auc": [
-            select(condition | row, ROW) | {"training_auc": training_auc(runs, condition, target)}
-            for condition, _ in conditions
+            select(condition | row, ROW)
+            | {"training_auc": training_auc(runs, condition, target)}
+            | count_equal_scores(scores)
+            for condition, scores in conditions
             for row in results["auc"]
             if is_main(row, target) and is_of(row, condition)
         ],
@@ -100,7 +119,9 @@ def summarize(workdir: Path) -> dict[str, Any]:
         },
         "shortcuts": results.get("shortcuts", []),
         "subgroups": [
-            row for condition, rows in conditions for row in subgroups(condition, rows, rois)
+            row
+            for condition, scores in conditions
+            for row in subgroups(condition, scores, rois, volumes)
         ],
     }
 
@@ -159,18 +180,31 @@ def training_auc(
     return float(np.mean(aucs)) if aucs and None not in aucs else None
 
 
+def count_equal_scores(predictions: pd.DataFrame) -> dict[str, int]:
+    """Return the number of runs, and of those that give most ROIs the same score."""
+    fields = ["truth" if name == "label" else name for name in Scores._fields]
+    tables = {
+        run: Scores(*(scores[field].to_numpy() for field in fields))
+        for run, scores in predictions.groupby("run")
+    }
+    return {"runs": len(tables), "runs_with_equal_scores": len(equal_scores(tables))}
+
+
 def subgroups(
-    condition: Mapping[str, Any], predictions: pd.DataFrame, rois: RoiSet
+    condition: Mapping[str, Any],
+    predictions: pd.DataFrame,
+    rois: RoiSet,
+    volumes: Mapping[str, str],
 ) -> Iterator[dict[str, Any]]:
     """Yield the view-level AUC of a condition in each subgroup of the target's views.
 
     It is the mean over folds and initializations, as for all views, of the `n_folds` folds that
     have both classes; the interval is clustered by patient. A subgroup without such a fold is left
-    out.
+    out. All malignant views are from the cancer volumes of DDSM: within these, tone and scanner of
+    the volumes cannot tell the classes apart.
     """
     index = pd.DataFrame({name: rois.index[name] for name in rois.index if name != "view"})
-    sides = index[["height_mm", "width_mm"]]
-    index["size"], index["diagonal"] = sides.max(axis=1), np.hypot(*sides.to_numpy().T)
+    index["size"] = index[["height_mm", "width_mm"]].max(axis=1)
     views = predictions.merge(index, on="roi_id", suffixes=("", "_index"))
     masks: dict[tuple[str, str], pd.Series] = {
         ("view", view): views.view == view for view in sorted(set(views.view))
@@ -179,8 +213,12 @@ def subgroups(
         masks |= {("digitizer", d): views.device == d for d in sorted(set(views.device))}
     for name, (low, high) in SIZES.items():
         masks["lesion size", name] = (views["size"] > low) & (views["size"] <= high)
-    masks["box diagonal", f"up to {DISC_MM:g} mm"] = views.diagonal <= DISC_MM
-    masks["box diagonal", f"above {DISC_MM:g} mm"] = views.diagonal > DISC_MM
+    if volumes:
+        of_cancers = views.roi_id.map(volumes) == "cancers"
+        masks["DDSM volume", "cancer only"] = of_cancers
+        masks["DDSM volume", "without benign views of cancer volumes"] = ~of_cancers | (
+            views.truth == 1
+        )
     for (variable, value), mask in masks.items():
         folds = list(fold_scores(views[mask]))
         if folds:

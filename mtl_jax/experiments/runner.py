@@ -108,6 +108,7 @@ def _evaluate(
         },
         "provenance": summarize_provenance(records.values()),
         "shortcuts": shortcuts,
+        "equal_scores": score_tables.equal_scores(tables),
     }
     results["predictions_sha256"] = write_predictions(folder, finished, tables)
     workdir.write_json(folder / "results.json", results)

@@ -1,8 +1,8 @@
 """The scores of one run: one row an ROI, kept in scores.csv."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,6 +49,24 @@ def aggregate(scores: Scores, unit: str) -> tuple[np.ndarray, np.ndarray, np.nda
         return scores.label, scores.score, scores.case_id
     lesions = roc.view_to_lesion(scores.label, scores.score, scores.case_id, scores.lesion_id)
     return lesions.labels, lesions.scores, lesions.cases
+
+
+def equal_scores(tables: Mapping[str, Scores]) -> list[dict[str, Any]]:
+    """Return the runs that give more than half of the ROIs of a collection the same score.
+
+    The units of such a network do not respond to its input, after a learning rate that was too high
+    for it: its AUC is near 0.5 with an interval that is too narrow. An entry has the run's id, the
+    collection and the fraction of its ROIs with the most frequent score.
+    """
+    found = []
+    for run_id, scores in tables.items():
+        for task in dict.fromkeys(scores.task.tolist()):
+            values = scores.score[scores.task == task]
+            most_frequent = np.unique(values, return_counts=True)[1].max()
+            if most_frequent > max(len(values) / 2, 1):
+                fraction = float(most_frequent / len(values))
+                found.append({"run": run_id, "collection": task, "fraction": fraction})
+    return found
 
 
 def concatenate(tables: Sequence[Scores]) -> Scores:

@@ -123,7 +123,8 @@ def _training_data(work: WorkFolder, approach: str) -> str:
 
 def warnings(work: WorkFolder) -> list[str]:
     """Return the limitations of the results, the most serious first, except PHANTOM_NOTICE."""
-    results, texts = work.results, [*_mixed(work), *_weak(work), *_few_patients(work)]
+    results = work.results
+    texts = [*_mixed(work), *_equal_scores(work), *_weak(work), *_few_patients(work)]
     texts += [
         f"{collection['name']}: {patient_notes.GROUPS_NOTE}."
         for collection in results["collections"]
@@ -224,6 +225,21 @@ def _mixed(work: WorkFolder) -> list[str]:
         f"Mixed versions: the results were computed with {len(versions)} combinations of versions "
         f"or platforms ({'; '.join(texts)}), accepted by --accept_versions. Differences between "
         "runs may be differences between versions."
+    ]
+
+
+def _equal_scores(work: WorkFolder) -> list[str]:
+    """Return a text for each collection that some runs give equal scores."""
+    runs_by_collection: dict[str, list[str]] = {}
+    for entry in work.results.get("equal_scores", []):
+        runs_by_collection.setdefault(entry["collection"], []).append(entry["run"])
+    n = len(work.results["runs"])
+    return [
+        f"{len(runs)} of {n} runs give more than half of the ROIs of {name} the same score "
+        f"({runs[0]}{', ...' if len(runs) > 1 else ''}): these networks did not learn, and AUCs, "
+        "intervals and p-values from them are not meaningful. A lower config.train.learning_rate "
+        "can help."
+        for name, runs in runs_by_collection.items()
     ]
 
 
