@@ -254,16 +254,27 @@ def test_subgroups_are_the_mean_over_folds_of_their_views() -> None:
         rows = {
             (condition["approach"], row["variable"], row["value"]): row
             for condition, rois in TOOL["group_conditions"](scores)
-            for row in TOOL["subgroups"](condition, rois, RoiSet("t", index, (), {}), volumes)
+            for row in TOOL["subgroups"](condition, rois, RoiSet("t", index, (), {}), volumes, 40.0)
         }
         without = "without benign views of cancer volumes"
-        values = {"CC", "MLO", "a", "b", "10 to 20 mm", "above 20 mm", "cancer only", without}
-        assert {key[2] for key in rows} == values and len(rows) == 16
+        values = {
+            "CC",
+            "MLO",
+            "a",
+            "b",
+            "10 to 20 mm",
+            "above 20 mm",
+            "cancer only",
+            without,
+            "within the blanked disc",
+        }
+        assert {key[2] for key in rows} == values and len(rows) == 18
         for (variable, value), mask in {
             ("view", "CC"): n % 2 == 1,
             ("digitizer", "a"): n < 30,
             ("lesion size", "above 20 mm"): n % 3 == 0,
             ("DDSM volume", "cancer only"): of_cancers,
+            ("box", "within the blanked disc"): n % 3 > 0,
             ("DDSM volume", without): (truth == 1) | ~of_cancers,
         }.items():
             for approach in ("sttl", "mttl"):

@@ -121,7 +121,7 @@ def summarize(workdir: Path, volumes: Mapping[str, str]) -> dict[str, Any]:
         "subgroups": [
             row
             for condition, scores in conditions
-            for row in subgroups(condition, scores, rois, volumes)
+            for row in subgroups(condition, scores, rois, volumes, c.data.roi.blank_mm)
         ],
     }
 
@@ -195,16 +195,19 @@ def subgroups(
     predictions: pd.DataFrame,
     rois: RoiSet,
     volumes: Mapping[str, str],
+    disc_mm: float,
 ) -> Iterator[dict[str, Any]]:
     """Yield the view-level AUC of a condition in each subgroup of the target's views.
 
     It is the mean over folds and initializations, as for all views, of the `n_folds` folds that
     have both classes; the interval is clustered by patient. A subgroup without such a fold is left
-    out. All malignant views are from the cancer volumes of DDSM: within these, tone and scanner of
+    out. Of ROIs with a blanked disc of `disc_mm`, those are a subgroup whose box is within it. All
+    malignant views are from the cancer volumes of DDSM: within these, tone and scanner of
     the volumes cannot tell the classes apart.
     """
     index = pd.DataFrame({name: rois.index[name] for name in rois.index if name != "view"})
-    index["size"] = index[["height_mm", "width_mm"]].max(axis=1)
+    sides = index[["height_mm", "width_mm"]]
+    index["size"], index["diagonal"] = sides.max(axis=1), np.hypot(*sides.to_numpy().T)
     views = predictions.merge(index, on="roi_id", suffixes=("", "_index"))
     masks: dict[tuple[str, str], pd.Series] = {
         ("view", view): views.view == view for view in sorted(set(views.view))
@@ -213,6 +216,8 @@ def subgroups(
         masks |= {("digitizer", d): views.device == d for d in sorted(set(views.device))}
     for name, (low, high) in SIZES.items():
         masks["lesion size", name] = (views["size"] > low) & (views["size"] <= high)
+    if disc_mm:
+        masks["box", "within the blanked disc"] = views.diagonal <= disc_mm
     if volumes:
         of_cancers = views.roi_id.map(volumes) == "cancers"
         masks["DDSM volume", "cancer only"] = of_cancers
