@@ -85,11 +85,16 @@ def test_a_failed_write_keeps_the_table_before(tmp_path: Path) -> None:
 
 
 def test_runs_that_give_most_rois_one_score_are_found() -> None:
-    dead, alive = [0.52] * 3 + [0.53, 0.54], [0.52] * 2 + [0.53, 0.54]
-    both = concatenate(
-        [table(list("abcde"), "sfm", [0] * 5, dead), table(list("abcd"), "dm", [0] * 4, alive)]
-    )
-    single = table(["a"], "sfm", [1], [0.5])
-    assert equal_scores({"r1": both, "r2": single, "r3": both.select_rows(both.task == "dm")}) == [
-        {"run": "r1", "collection": "sfm", "fraction": 0.6}
-    ]
+    """Not those of perfect networks, of one class, or of few ROIs."""
+    ids, labels = list("abcdefghij"), [1] * 5 + [0] * 5
+    spread = [0.1 + i / 100 for i in range(10)]
+    dead = table(ids, "sfm", labels, [0.52] * 3 + [0.6, 0.7] + [0.52] * 4 + [0.1])
+    half = [0.52] * 3 + [0.6, 0.7] + [0.52] * 2 + [0.1, 0.2, 0.3]
+    tables = {
+        "dead": concatenate([table(ids, "dm", labels, spread), dead]),
+        "half of the benign": table(ids, "sfm", labels, half),
+        "perfect": table(ids, "sfm", [1] * 8 + [0] * 2, [1.0] * 8 + [0.1, 0.2]),
+        "one class": table(ids, "sfm", [1] * 10, [0.52] * 10),
+        "few": dead.select_rows(np.arange(9)),
+    }
+    assert equal_scores(tables) == [{"run": "dead", "collection": "sfm", "fraction": 0.7}]

@@ -76,9 +76,10 @@ def test_aucs_follow_from_the_scores(name: str) -> None:
         assert row["n_cases"] == rois.case_id.nunique()
         assert len(row["initializations"]) == rois.initialization.nunique()
         assert row["ci_low"] < row["auc"] < row["ci_high"]
-        most_frequent = rois.groupby("run").score.agg(
-            lambda s: s.value_counts(normalize=True).max()
+        shares = rois.groupby(["run", "truth"]).score.agg(
+            lambda scores: scores.value_counts(normalize=True).max()
         )
+        most_frequent = shares.groupby("run").min()
         assert row["runs_with_equal_scores"] == (most_frequent > 0.5).sum()
         assert row["runs"] == len(most_frequent)
 
@@ -116,16 +117,24 @@ def test_an_auc_of_networks_that_did_not_learn_has_no_interval(
         comparisons = [{k: v for k, v in r.items() if "network" not in k} for r in comparisons]
     aucs = [auc | {"study": "sttl", "runs_with_equal_scores": 0}]
     aucs += [auc | {"study": "mttl", "runs_with_equal_scores": 3}]
-    results = {"auc": aucs, "comparisons": comparisons}
+    lda = [row | {"a": approach, "b": "lda"} for approach in ("sttl", "mttl")]
+    subgroup = auc | {"variable": "view", "value": "CC", "n_folds": 4}
+    subgroups = [subgroup | {"approach": approach} for approach in ("sttl", "mttl")]
+    results = {"auc": aucs, "comparisons": comparisons, "subgroups": subgroups}
+    results["conventional"] = {"auc": [], "comparisons": lda}
     (tmp_path / "s.json").write_text(json.dumps(results))
-    text = PAGE["fill"]("<!-- aucs: s -->\n\n<!-- differences: s -->\n", tmp_path)
+    text = "\n".join(f"<!-- {kind}: s -->" for kind in ("aucs", "differences"))
+    text += "\n<!-- hand_crafted: s -->\n<!-- subgroups: s -->\n"
+    text = PAGE["fill"](text, tmp_path)
     text = text.replace("\N{NO-BREAK SPACE}", "_")
     assert "| `s` | sttl | C1 | 1 | view | 5, 7 | 0.510_(0.490–0.530) |  |" in text
-    assert (
-        "| `s` | mttl | C1 | 1 | view | 5, 7 | 0.510 (3 of 4 networks did not learn) |  |" in text
-    )
+    assert "| view | 5, 7 | 0.510 (3 of 4 networks gave most views one score) |  |" in text
     assert ("| `s` | sttl C1 − mttl C2 | view |" in text) == networks
-    assert text.count("−") == networks
+    assert "| `s` | sttl − lda |" in text and "mttl − lda" not in text
+    assert "| view: CC | sttl |" in text and "| view: CC | mttl |" not in text
+    assert text.count("−") == 1 + networks
+    with pytest.raises(InputError, match="networks of `s` did not learn"):
+        PAGE["fill"]("<!-- paired: s-s -->\n", tmp_path)
 
 
 def test_the_page_states_the_results_of_the_folder() -> None:
@@ -181,7 +190,7 @@ def test_tables_are_filled_from_the_results(tmp_path: Path) -> None:
     ("comment", "message"),
     [
         ("<!-- aucs: other -->", "other.json: no such file"),
-        ("<!-- paired: first-second -->", "first.csv.gz: no such file"),
+        ("<!-- paired: first-second -->", "first.json: no such file"),
         ("<!-- paired: first -->", "expected FIRST-SECOND"),
         ("<!-- auc: primary -->", "expected one of the kinds aucs, differences"),
     ],

@@ -533,11 +533,22 @@ def test_ids_in_a_published_format_give_a_warning(finished: Path) -> None:
 def test_networks_that_did_not_learn_give_the_first_warning(finished: Path) -> None:
     work = read_workdir.read(finished)
     runs = [run["id"] for run in work.results["runs"]]
-    entries = [{"run": run, "collection": "sfm", "fraction": 1.0} for run in runs[:2]]
-    work.results["equal_scores"] = entries
-    warning = phrases.warnings(work)[0]
-    assert warning.startswith(f"2 of {len(runs)} runs give more than half of the ROIs of sfm the")
-    assert f"({runs[0]}, ...)" in warning and "learning_rate" in warning
+    approach = work.runs[0]["approach"]
+    (test,) = [test for test in work.results["comparisons"] if test["primary"]]
+    assert "did not learn" not in statements.describe_main_result(work)
+    work.results["equal_scores"] = [
+        {"run": runs[0], "collection": task, "fraction": 1.0} for task in ("other", "sfm")
+    ]
+    warning, other, *_ = phrases.warnings(work)
+    assert warning.startswith(f"1 of the {len(runs)} runs that score sfm give more than half of")
+    assert f"({runs[0]})" in warning and "learning_rate" in warning
+    assert "on other that include" in other and "learning_rate" not in other
+    sentence = f"1 of 1 networks of {phrases.approach_name(approach)} did not learn, so that the"
+    assert sentence in statements.describe_main_result(work)
+    assert "significant" not in statements.describe_main_result(work)
+    failed = statements.describe_failed_networks(work, test)
+    assert sentence in statements.describe_comparison([test | {"p_value": 0.001}], failed)
+    assert statements.describe_failed_networks(work, test | {"task": "dm"}) == ""
     del work.results["equal_scores"]  # as in studies of version 0.2
     assert warning not in phrases.warnings(work)
 

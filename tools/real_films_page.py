@@ -91,7 +91,7 @@ def auc_rows(folder: Path, names: Sequence[str]) -> Iterator[list[str]]:
 def unusable(row: Results) -> str:
     """Return why an AUC has no meaningful interval, or ''."""
     failed = row.get("runs_with_equal_scores", 0)
-    return f"{failed} of {row['runs']} networks did not learn" if failed else ""
+    return f"{failed} of {row['runs']} networks gave most views one score" if failed else ""
 
 
 def is_empirical(row: Results) -> bool:
@@ -100,19 +100,21 @@ def is_empirical(row: Results) -> bool:
 
 
 def difference_rows(folder: Path, names: Sequence[str]) -> Iterator[list[str]]:
-    """Yield the differences between the approaches, or between the conditions, of a study.
-
-    Those from an AUC without a meaningful interval are left out.
-    """
+    """Yield the differences between the approaches, or between the conditions, of a study."""
     for name, results in read(folder, names):
-        unusable_aucs = list(filter(unusable, results["auc"]))
-        for row in filter(is_empirical, results["comparisons"]):
-            if any(is_side(row, side, auc) for side in "ab" for auc in unusable_aucs):
-                continue
+        for row in meaningful(results, results["comparisons"]):
             pair = [" ".join(filter(None, (row[k], row.get(f"network_{k}")))) for k in ("a", "b")]
             size = row.get("target_cases")
             text = " − ".join(pair) + ("" if size is None else f", {size} patients")
             yield [name, text, *difference_cells(row), holm(row)]
+
+
+def meaningful(results: Results, comparisons: Iterable[Results]) -> Iterator[Results]:
+    """Yield the comparisons of empirical AUCs, without those of networks that did not learn."""
+    unusable_aucs = list(filter(unusable, results["auc"]))
+    for row in filter(is_empirical, comparisons):
+        if not any(is_side(row, side, auc) for side in "ab" for auc in unusable_aucs):
+            yield row
 
 
 def is_side(comparison: Results, side: str, auc: Results) -> bool:
@@ -130,7 +132,7 @@ def hand_crafted_rows(folder: Path, names: Sequence[str]) -> Iterator[list[str]]
     for name, results in read(folder, names):
         for row in filter(is_empirical, results["conventional"]["auc"]):
             yield [name, row["study"], row["unit"], interval(row, "auc"), "", ""]
-        for row in filter(is_empirical, results["conventional"]["comparisons"]):
+        for row in meaningful(results, results["conventional"]["comparisons"]):
             yield [name, f"{row['a']} − {row['b']}", *difference_cells(row), holm(row)]
 
 
@@ -143,6 +145,9 @@ def paired_rows(folder: Path, pairs: Sequence[str]) -> Iterator[list[str]]:
         names = pair.split("-")
         if len(names) != 2:
             raise InputError(f"paired: {pair} is invalid: expected FIRST-SECOND")
+        for name, results in read(folder, names):
+            if any(map(unusable, results["auc"])):
+                raise InputError(f"paired: {pair}: networks of {name} did not learn; leave it out")
         first, second = (
             pd.read_csv(existing(folder / f"{name}.csv.gz"), dtype={"lesion_id": str})
             for name in names
@@ -184,11 +189,14 @@ def to_fold_scores(table: pd.DataFrame) -> FoldScores:
 def subgroup_rows(folder: Path, names: Sequence[str]) -> Iterator[list[str]]:
     """Yield the view-level AUC by subgroup, the approaches of a study one after the other."""
     for name, results in read(folder, names):
+        failed = {(auc["study"], auc["network"]) for auc in results["auc"] if unusable(auc)}
         subgroups: dict[tuple[str, str], list[Results]] = {}
         for row in results["subgroups"]:
             subgroups.setdefault((row["variable"], row["value"]), []).append(row)
         for (variable, value), rows in subgroups.items():
             for row in rows:
+                if (row["approach"], row["network"]) in failed:
+                    continue
                 cells = [counts(row), str(row["n_folds"]), interval(row, "auc")]
                 yield [name, f"{variable}: {value}", row["approach"], *cells]
 

@@ -202,8 +202,8 @@ def subgroups(
     It is the mean over folds and initializations, as for all views, of the `n_folds` folds that
     have both classes; the interval is clustered by patient. A subgroup without such a fold is left
     out. Of ROIs with a blanked disc of `disc_mm`, those are a subgroup whose box is within it. All
-    malignant views are from the cancer volumes of DDSM: within these, tone and scanner of
-    the volumes cannot tell the classes apart.
+    malignant views are from the cancer volumes of DDSM: within these, the volume cannot tell the
+    classes apart.
     """
     index = pd.DataFrame({name: rois.index[name] for name in rois.index if name != "view"})
     sides = index[["height_mm", "width_mm"]]

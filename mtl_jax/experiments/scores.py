@@ -12,6 +12,8 @@ from mtl_jax.io.csv_safe import format_csv
 from mtl_jax.io.read_csv import read_csv
 from mtl_jax.types import InputError, RoiSet, Run
 
+MIN_EQUAL = 10  # ROIs of a collection, below which equal scores can be chance
+
 
 class Scores(NamedTuple):
     """Ids (n,) str, labels (n,) int and scores (n,) float32 of ROIs; a score is the probability of
@@ -52,19 +54,23 @@ def aggregate(scores: Scores, unit: str) -> tuple[np.ndarray, np.ndarray, np.nda
 
 
 def equal_scores(tables: Mapping[str, Scores]) -> list[dict[str, Any]]:
-    """Return the runs that give more than half of the ROIs of a collection the same score.
+    """Return the runs that give most ROIs of a collection the same score: {run, collection,
+    fraction of the ROIs}.
 
-    The units of such a network do not respond to its input, after a learning rate that was too high
-    for it: its AUC is near 0.5 with an interval that is too narrow. An entry has the run's id, the
-    collection and the fraction of its ROIs with the most frequent score.
+    It is one score for more than half of the malignant and of the benign ROIs, so that perfect
+    scores of 1 for all malignant ones are none; collections with fewer than MIN_EQUAL ROIs or one
+    class are left out. The units of such a network do not respond to its input, mostly after too
+    high a learning rate: its AUC is near 0.5, with an interval that is too narrow.
     """
     found = []
     for run_id, scores in tables.items():
         for task in dict.fromkeys(scores.task.tolist()):
-            values = scores.score[scores.task == task]
-            most_frequent = np.unique(values, return_counts=True)[1].max()
-            if most_frequent > max(len(values) / 2, 1):
-                fraction = float(most_frequent / len(values))
+            of_task = scores.select_rows(scores.task == task)
+            values, counts = np.unique(of_task.score, return_counts=True)
+            equal = of_task.score == values[counts.argmax()]
+            by_class = [equal[of_task.label == label] for label in (0, 1)]
+            if len(equal) >= MIN_EQUAL and all(e.size and e.mean() > 0.5 for e in by_class):
+                fraction = float(equal.mean())
                 found.append({"run": run_id, "collection": task, "fraction": fraction})
     return found
 

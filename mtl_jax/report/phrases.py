@@ -229,18 +229,21 @@ def _mixed(work: WorkFolder) -> list[str]:
 
 
 def _equal_scores(work: WorkFolder) -> list[str]:
-    """Return a text for each collection that some runs give equal scores."""
-    runs_by_collection: dict[str, list[str]] = {}
+    """Return a text for each collection that some runs give equal scores, the target first."""
+    target, runs_by_collection = work.results["target"], dict[str, list[str]]()
     for entry in work.results.get("equal_scores", []):
         runs_by_collection.setdefault(entry["collection"], []).append(entry["run"])
-    n = len(work.results["runs"])
-    return [
-        f"{len(runs)} of {n} runs give more than half of the ROIs of {name} the same score "
-        f"({runs[0]}{', ...' if len(runs) > 1 else ''}): these networks did not learn, and AUCs, "
-        "intervals and p-values from them are not meaningful. A lower config.train.learning_rate "
-        "can help."
-        for name, runs in runs_by_collection.items()
-    ]
+    texts = []
+    for name, runs in sorted(runs_by_collection.items(), key=lambda item: item[0] != target):
+        n = sum(run["rois_scored"].get(name, 0) > 0 for run in work.results["runs"])
+        failed = "These networks did not learn: a lower config.train.learning_rate can help."
+        texts.append(
+            f"{len(runs)} of the {n} runs that score {name} give more than half of its malignant "
+            f"and of its benign ROIs the same score ({runs[0]}{', ...' if len(runs) > 1 else ''}). "
+            f"AUCs, intervals and p-values on {name} that include these runs are not meaningful."
+            f"{f' {failed}' if name == target else ''}"
+        )
+    return texts
 
 
 def _weak(work: WorkFolder) -> list[str]:

@@ -61,6 +61,7 @@ def describe_main_result(work: WorkFolder) -> str:
         "better": f"{approach_name(a)} has a significantly higher AUC on these cases",
         "worse": f"{approach_name(b)} has a significantly higher AUC on these cases",
     }["untested" if primary["status"] in UNTESTED else verdict([primary])]
+    conclusion = describe_failed_networks(work, primary) or conclusion
     return f"Primary analysis: {text}. {conclusion}. {describe_variance(work)}"
 
 
@@ -210,8 +211,26 @@ def _adjusted_p_value(test: Mapping[str, Any]) -> float | None:
     return test["p_value"] if adjusted is None else adjusted
 
 
-def describe_comparison(tests: Sequence[Mapping[str, Any]]) -> str:
-    """Describe one difference by its primary test, or by all methods that tested it."""
+def describe_failed_networks(work: WorkFolder, test: Mapping[str, Any]) -> str:
+    """Return why a difference is not meaningful: networks of either side that did not learn the
+    collection, or ''."""
+    entries = work.results.get("equal_scores", [])
+    equal = {entry["run"] for entry in entries if entry["collection"] == test["task"]}
+    texts = []
+    for approach in (test["a"], test["b"]):
+        runs = [run["id"] for run in work.runs if run["approach"] == approach]
+        if failed := equal.intersection(runs):
+            texts.append(f"{len(failed)} of {len(runs)} networks of {approach_name(approach)}")
+    if not texts:
+        return ""
+    return f"{join_and(texts)} did not learn, so that the difference is not meaningful"
+
+
+def describe_comparison(tests: Sequence[Mapping[str, Any]], failed: str = "") -> str:
+    """Describe one difference by its primary test, or by all methods that tested it.
+
+    `failed` tells why it is not meaningful (`describe_failed_networks`), in place of a conclusion.
+    """
     primary = [test for test in tests if test.get("primary")]
     first = (primary or tests)[0]
     a, b = approach_name(first["a"]), approach_name(first["b"])
@@ -222,6 +241,8 @@ def describe_comparison(tests: Sequence[Mapping[str, Any]]) -> str:
         f"{a} \N{MINUS SIGN} {b}, {_format_difference(first)}{adjusted}"
     )
     result = verdict(primary or tests)
+    if failed:
+        return f"{text}: {failed}."
     if result == "inconclusive":
         return (
             f"{text}: the difference is not significant; the data are compatible with every "
