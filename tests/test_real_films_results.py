@@ -144,6 +144,25 @@ def test_the_page_states_the_results_of_the_folder() -> None:
     assert set(STUDIES) <= set(" ".join(shown).split())
 
 
+def test_other_pages_state_the_same_view_level_aucs() -> None:
+    weights, primary = read_study("weights")[0], read_study("primary")[0]
+    aucs = {
+        row["study"]: row
+        for row in [*weights["auc"], *primary["conventional"]["auc"]]
+        if is_empirical(row) and row["unit"] == "view"
+    }
+    rows = [aucs[study] for study in ("sttl", "sttl+weights=shipped", "lda")]
+    imagenet, shipped, lda = ("{auc:.3f} ({ci_low:.3f} to {ci_high:.3f})".format(**r) for r in rows)
+    transfer = " ".join((HERE / "docs" / "transfer.md").read_text().split()).replace("95% CI ", "")
+    assert f"AUC of {imagenet}, the shipped weights {shipped} and hand-crafted" in transfer
+    assert f"linear discriminant analysis {lda}." in transfer
+    imagenet, shipped, lda = (f"{row['auc']:.2f}" for row in rows)
+    for folder in (".", "checkpoints"):
+        text = " ".join((HERE / folder / "README.md").read_text().split())
+        stated = f"{shipped}, ImageNet weights {imagenet} and hand-crafted features {lda}"
+        assert stated in text
+
+
 def test_tables_are_filled_from_the_results(tmp_path: Path) -> None:
     """Values, intervals, signs and counts by hand; other text stays."""
     common = {"estimator": "mean over folds", "p_value": 0.0004, "p_holm": 0.0412, "primary": False}
