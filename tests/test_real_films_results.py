@@ -263,6 +263,26 @@ def test_paired_differences_are_those_of_the_mean_aucs() -> None:
         PAGE["paired_difference"](first, make_predictions(2, ("sttl", "mttl"), 2), "view")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "no such file"), ("patient_id,side,view\nP_1,LEFT,CC\n", "missing column abnormality")],
+)
+def test_another_table_of_masses_is_one_line(
+    content: str | None, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "masses.csv"
+    if content:
+        path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        TOOL["read_volumes"](path)
+
+
+def test_the_volume_of_a_mass_is_found_by_its_roi(tmp_path: Path) -> None:
+    path = tmp_path / "masses.csv"
+    path.write_text("patient_id,side,view,abnormality,ddsm_volume_class\nP_1,LEFT,CC,2,benigns\n")
+    assert TOOL["read_volumes"](path) == {"ddsm299/P_1/L2/CC": "benigns"}
+
+
 def test_subgroups_are_the_mean_over_folds_of_their_views() -> None:
     """Two approaches and three initializations; the second case has no folds, as a test set."""
     predictions = make_predictions(0, ("sttl", "mttl"), 3)

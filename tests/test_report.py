@@ -29,6 +29,7 @@ from mtl_jax.experiments.stages.base import Figure
 from mtl_jax.models import registry
 from mtl_jax.report import (
     collect_figures,
+    console_summary,
     figure_style,
     gallery,
     phrases,
@@ -543,12 +544,22 @@ def test_networks_that_did_not_learn_give_the_first_warning(finished: Path) -> N
     assert warning.startswith(f"1 of the {len(runs)} runs that score sfm give more than half of")
     assert f"({runs[0]})" in warning and "learning_rate" in warning
     assert "on other that include" in other and "learning_rate" not in other
-    sentence = f"1 of 1 networks of {phrases.approach_name(approach)} did not learn, so that the"
+    sentence = f"1 of 1 networks of {phrases.approach_name(approach)} did not learn: the difference"
     assert sentence in statements.describe_main_result(work)
     assert "significant" not in statements.describe_main_result(work)
     failed = statements.describe_failed_networks(work, test)
     assert sentence in statements.describe_comparison([test | {"p_value": 0.001}], failed)
-    assert statements.describe_failed_networks(work, test | {"task": "dm"}) == ""
+    for other in ({"task": "dm"}, {"network_a": "C0", "network_b": "C0"}, {"target_cases": 7}):
+        assert statements.describe_failed_networks(work, test | other) == ""
+    lines = console_summary.describe_comparisons(work)
+    involved = [approach in (t["a"], t["b"]) for t in work.results["comparisons"]]
+    assert ["did not learn" in line for line in lines] == involved
+    pair = f"{phrases.approach_name(test['a'])} \N{MINUS SIGN} {phrases.approach_name(test['b'])}"
+    assert pair not in collect_figures.collect(work).roc["lesion"].svg
+    test["primary"] = False
+    work.folds["primary"] = {"unit": "lesion", "reason": ""}
+    alone = f"1 of 1 networks of {phrases.approach_name(approach)} did not learn: this AUC is not"
+    assert alone in statements.describe_main_result(work)
     del work.results["equal_scores"]  # as in studies of version 0.2
     assert warning not in phrases.warnings(work)
 

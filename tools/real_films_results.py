@@ -28,10 +28,11 @@ from mtl_jax.experiments.study_inputs import load_collections
 from mtl_jax.io import atomic, command_line, paths
 from mtl_jax.io.read_csv import read_csv
 from mtl_jax.report.read_workdir import SECONDARY_ESTIMATORS
-from mtl_jax.types import RoiSet
+from mtl_jax.types import InputError, RoiSet
 
 # The larger side of the box in mm.
 SIZES = {"up to 10 mm": (0, 10), "10 to 20 mm": (10, 20), "above 20 mm": (20, np.inf)}
+VOLUME_COLUMNS = ["patient_id", "side", "abnormality", "view", "ddsm_volume_class"]
 # Settings that the page names otherwise, and those of the machine and of the report.
 OMITTED = ("data.sources", "data.cache", "data.workers", "data.phantom.", "analysis.")
 OMITTED += ("train.checkpoint_epochs",)
@@ -70,11 +71,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 def read_volumes(path: Path) -> dict[str, str]:
     """Return the volume of DDSM (cancers, benigns, ...) that each ROI of ddsm299 is from."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; name masses.csv of ddsm299")
+    table = read_csv(path, strip=True)
+    missing = [column for column in VOLUME_COLUMNS if column not in table]
+    if missing:
+        raise InputError(f"{path}: missing column {', '.join(missing)}; name masses.csv of ddsm299")
     return {
-        f"ddsm299/{mass['patient_id']}/{mass['side'][0]}{mass['abnormality']}/{mass['view']}": mass[
-            "ddsm_volume_class"
-        ]
-        for mass in read_csv(path, strip=True).to_dict("records")
+        f"ddsm299/{patient}/{side[:1]}{abnormality}/{view}": volume
+        for patient, side, abnormality, view, volume in table[VOLUME_COLUMNS].to_numpy()
     }
 
 
@@ -218,7 +223,7 @@ def subgroups(
         masks["lesion size", name] = (views["size"] > low) & (views["size"] <= high)
     if disc_mm:
         masks["box", "within the blanked disc"] = views.diagonal <= disc_mm
-    if volumes:
+    if views.roi_id.isin(volumes).all():
         of_cancers = views.roi_id.map(volumes) == "cancers"
         masks["DDSM volume", "cancer only"] = of_cancers
         masks["DDSM volume", "without benign views of cancer volumes"] = ~of_cancers | (

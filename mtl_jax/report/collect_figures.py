@@ -75,7 +75,12 @@ def collect(work: WorkFolder) -> ReportFigures:
     for unit, curve_list in unit_curves.items():
         means = {row["study"]: row for row in work.headline_aucs(unit)} if note else {}
         if curve_list:
-            roc[unit] = roc_figure(curve_list, unit, work.target_comparisons(unit), note, means)
+            tests = [
+                test
+                for test in work.target_comparisons(unit)
+                if not statements.describe_failed_networks(work, test)
+            ]
+            roc[unit] = roc_figure(curve_list, unit, tests, note, means)
     compared = work.approaches if work.compares_approaches else []
     training = {approach: _training(work, approach) for approach in compared}
     always = unit_curves, roc, _stages(work), training, _validation(work)

@@ -15,16 +15,22 @@ def summary(folder: Path) -> str:
     lines = ["", statements.describe_main_result(work), ""]
     lines += [f"AUC on {work.results['target']}, 95% CI{versions}"]
     lines += _table(work)
-    lines += [_comparison(test, work.results["target"]) for test in work.results["comparisons"]]
+    lines += describe_comparisons(work)
     lines += [f"note: {warning}" for warning in phrases.warnings(work)]
     lines += [phrases.PHANTOM_NOTICE] if phrases.is_phantom(work) else []
     return "\n".join([*lines, "for research only, not for clinical use"])
 
 
-def _comparison(test: Mapping[str, Any], target: str) -> str:
+def describe_comparisons(work: read_workdir.WorkFolder) -> list[str]:
+    """Return a line for each comparison of the last stage."""
+    return [_comparison(work, test) for test in work.results["comparisons"]]
+
+
+def _comparison(work: read_workdir.WorkFolder, test: Mapping[str, Any]) -> str:
     kind = "primary" if test["primary"] else f"secondary{statements.selection_label(test)}"
     a, b = (f"{test[side]}{_network(test, side)}" for side in ("a", "b"))
-    collection = "" if test["task"] == target else f", {test['task']}"
+    failed = statements.describe_failed_networks(work, test)
+    collection = "" if test["task"] == work.results["target"] else f", {test['task']}"
     cases = f", {test['target_cases']} training cases" if test.get("target_cases") else ""
     holm, status = test["p_holm"], "" if test["status"] == "ok" else f", status {test['status']}"
     adjusted = "" if holm is None else f" (Holm-adjusted {phrases.format_p_value(holm)})"
@@ -32,7 +38,7 @@ def _comparison(test: Mapping[str, Any], target: str) -> str:
         f"{kind}: {a} - {b}, {test['unit']} level{collection}{cases}, {test['estimator']}: "
         f"{phrases.format_signed(test['delta'])} ({phrases.format_signed_interval(test)}), "
         f"{phrases.format_p_value(test['p_value'])}{adjusted}, "
-        f"{phrases.method_name(test['method'])}{status}"
+        f"{phrases.method_name(test['method'])}{status}{f'; {failed}' if failed else ''}"
     )
 
 

@@ -94,7 +94,9 @@ def _aucs_alone(work: WorkFolder, unit: str, aucs: Mapping[str, Mapping[str, Any
     reason = work.folds["primary"]["reason"]
     no_primary = f" No comparison is primary: {reason}." if reason else ""
     text = _describe_auc(work, unit, "", first)
-    return f"{text[0].upper()}{text[1:]}: {listed_aucs}.{no_primary}"
+    failed = list(filter(None, (_failed_networks(work, first["task"], a, {}) for a in aucs)))
+    learned = f" {join_and(failed)} did not learn: this AUC is not meaningful." if failed else ""
+    return f"{text[0].upper()}{text[1:]}: {listed_aucs}.{learned}{no_primary}"
 
 
 def describe_variance(work: WorkFolder) -> str:
@@ -214,16 +216,28 @@ def _adjusted_p_value(test: Mapping[str, Any]) -> float | None:
 def describe_failed_networks(work: WorkFolder, test: Mapping[str, Any]) -> str:
     """Return why a difference is not meaningful: networks of either side that did not learn the
     collection, or ''."""
-    entries = work.results.get("equal_scores", [])
-    equal = {entry["run"] for entry in entries if entry["collection"] == test["task"]}
+    common = {"target_cases": test["target_cases"]} if test.get("target_cases") else {}
     texts = []
-    for approach in (test["a"], test["b"]):
-        runs = [run["id"] for run in work.runs if run["approach"] == approach]
-        if failed := equal.intersection(runs):
-            texts.append(f"{len(failed)} of {len(runs)} networks of {approach_name(approach)}")
-    if not texts:
+    for side in ("a", "b"):
+        network = test.get(f"network_{side}")
+        condition = common | ({"network": network} if network else {})
+        texts.append(_failed_networks(work, test["task"], test[side], condition))
+    if not any(texts):
         return ""
-    return f"{join_and(texts)} did not learn, so that the difference is not meaningful"
+    return f"{join_and(list(filter(None, texts)))} did not learn: the difference is not meaningful"
+
+
+def _failed_networks(
+    work: WorkFolder, task: str, approach: str, condition: Mapping[str, Any]
+) -> str:
+    """Return '2 of 4 networks of STTL' if so many runs of a condition did not learn, else ''."""
+    condition = {"approach": approach, **condition}
+    runs = [run["id"] for run in work.runs if condition.items() <= run.items()]
+    entries = work.results.get("equal_scores", [])
+    failed = {entry["run"] for entry in entries if entry["collection"] == task}.intersection(runs)
+    if not failed:
+        return ""
+    return f"{len(failed)} of {len(runs)} networks of {approach_name(approach)}"
 
 
 def describe_comparison(tests: Sequence[Mapping[str, Any]], failed: str = "") -> str:

@@ -120,6 +120,7 @@ def detect_format(path: Path) -> str:
         try:
             with zipfile.ZipFile(path) as archive:
                 names = archive.namelist()
+        # zipfile raises NotImplementedError for a damaged version number of an entry.
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
             raise InputError(f"{path}: damaged or truncated archive; download it again") from error
         if any(name.split("/")[-1] == "data.pkl" for name in names):
