@@ -173,7 +173,7 @@ def small_config(**fields: object) -> config.ConfigDict:
     c = config.default()
     c.study = "pretraining"
     c.train.epochs, c.train.batch_size, c.train.learning_rate = 2, 8, 0.001
-    c.train.checkpoint_epochs = 1
+    c.train.checkpoint_minutes = 0.0
     c.train.optimizer, c.train.schedule = "adamw", "cosine"
     c.pretraining.update(head="pooled", initialization="analytic", weight_standardization=True)
     c.pretraining.update(size=64, images_per_epoch=16, validation_images=8)

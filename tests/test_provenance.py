@@ -460,7 +460,7 @@ def test_settings_without_effect_on_the_numbers_are_not_recorded() -> None:
         return provenance.Provenance({"t": rois}, split, random_weights, c).record(run)
 
     irrelevant = {
-        "train.checkpoint_epochs": 3,
+        "train.checkpoint_minutes": 3.0,
         "train.writers": ("tensorboard",),
         "data.cache": "elsewhere",
     }

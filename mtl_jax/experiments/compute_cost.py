@@ -129,19 +129,18 @@ def _count_bytes(tree: Any) -> int:
     return sum(4 * leaf.size for leaf in jax.tree.leaves(tree))
 
 
-def roi_bytes(backbone: str, network: str) -> float:
-    """Return the memory per ROI of the training dataset: its pixels, or the frozen-feature cache of
-    its eight orientations if that is larger."""
-    pixels = 2 * ROI_PIXELS**2
-    frozen = frozen_layers(network)
-    if not frozen:
-        return pixels
+def roi_bytes(backbone: str, cached: tuple[str, ...]) -> tuple[float, float]:
+    """Return the memory per ROI of the training dataset: its pixels, and the activations of the
+    `cached` layers in its eight orientations."""
+    pixels = 2.0 * ROI_PIXELS**2
+    if not cached:
+        return pixels, 0.0
     model = registry.build(backbone)
     params = jax.eval_shape(lambda: init(model, jax.random.key(0)))
     image = jax.ShapeDtypeStruct((1, ROI_PIXELS, ROI_PIXELS, 1), jnp.float32)
-    apply = functools.partial(model.apply, last=frozen[-1])
+    apply = functools.partial(model.apply, last=cached[-1])
     features = jax.eval_shape(apply, {"params": params}, image)
-    return max(pixels, 4 * orientations.COUNT * features.size)
+    return pixels, 4.0 * orientations.COUNT * features.size
 
 
 @functools.cache

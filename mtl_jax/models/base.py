@@ -176,6 +176,20 @@ def output_shapes(network: Network) -> dict[str, tuple[int, ...]]:
 
 
 @functools.cache
+def has_convolutions(network: Network, first: str) -> bool:
+    """Return whether the layers from `first` on compute a convolution."""
+    params = {path: _like(shape) for path, shape in param_shapes(network).items()}
+    layers = network.layers
+    inputs = {layers[0]: (ROI_PIXELS, ROI_PIXELS, 1)}
+    inputs |= dict(zip(layers[1:], output_shapes(network).values(), strict=False))
+    apply = functools.partial(network.apply, first=first)
+    traced = jax.make_jaxpr(apply)(
+        {"params": unflatten_dict(params, sep="/")}, _like((1, *inputs[first]))
+    )
+    return "conv_general_dilated" in str(traced)
+
+
+@functools.cache
 def try_network(network: Network, channels: int) -> None:
     """Apply all layers to one ROI of 1 or 3 channels without computing; raise what they raise."""
     params = {path: _like(shape) for path, shape in param_shapes(network).items()}

@@ -17,8 +17,11 @@ from mtl_jax.types import Batch, Params
 def head_logits(logits: jax.Array, task: jax.Array) -> jax.Array:
     """Return the two logits (n, 2) of each row's task, from (n, 2) or (n, 2 tasks)."""
     heads = logits.reshape(logits.shape[0], -1, 2)
-    head = task if heads.shape[1] > 1 else jnp.zeros_like(task)
-    return jnp.take_along_axis(heads, head[:, None, None], axis=1)[:, 0]
+    if heads.shape[1] == 1:
+        return heads[:, 0]
+    # By a mask: the gradient of a gather is a scatter-add, which GPUs do atomically.
+    selected = task[:, None, None] == jnp.arange(heads.shape[1])[:, None]
+    return jnp.where(selected, heads, 0).sum(1)
 
 
 def malignancy_probability(logits: jax.Array, task: jax.Array) -> jax.Array:

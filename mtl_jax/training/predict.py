@@ -12,7 +12,7 @@ from mtl_jax.training import devices, orientations
 from mtl_jax.training.dataset import BatchSource, Dataset, make_batch
 from mtl_jax.training.feature_cache import cached_source
 from mtl_jax.training.objective import malignancy_probability
-from mtl_jax.training.prefetch import prefetch
+from mtl_jax.training.prefetch import is_on_host, prefetch
 from mtl_jax.types import Params
 
 BATCH_ROIS = 32
@@ -42,14 +42,29 @@ class Predictor:
 
     def __init__(self, network: Network, dataset: Dataset, frozen: tuple[str, ...] = ()) -> None:
         self._network, self._dataset, self._frozen = network, dataset, frozen
-        self._source: tuple[BatchSource, str] | None = None
+        self._sources: dict[jax.Device, tuple[BatchSource, str]] = {}  # replicas have a device each
 
     def __call__(self, params: Params, rois: range | None = None) -> np.ndarray:
-        if self._source is None:
-            self._source = cached_source(self._network, params, self._dataset, self._frozen)
+        return self.start(params, rois)()
+
+    def start(self, params: Params, rois: range | None = None) -> Callable[[], np.ndarray]:
+        """Begin to predict, and return a function that waits for the probabilities.
+
+        The parameters may be donated meanwhile. A source on the host is predicted at once: its
+        batches would fill the device.
+        """
+        device = devices.device_of(params)
+        params = jax.device_put(params, device)  # at once, not at every call
+        if device not in self._sources:
+            source, first = cached_source(self._network, params, self._dataset, self._frozen)
+            placed = source if is_on_host(source) else jax.device_put(source, device)
+            self._sources[device] = placed, first
+        source, first = self._sources[device]
         rois = range(len(self._dataset.label)) if rois is None else rois
-        batches = _batches(self._network, params, *self._source, rois)
-        return np.concatenate([scores for scores, _ in batches])[: len(rois)]
+        batches = _dispatch(self._network, params, source, first, rois)
+        scores = (scores for scores, _ in (_fetch(batches) if is_on_host(source) else batches))
+        pending = list(scores)
+        return lambda: np.concatenate(jax.device_get(pending))[: len(rois)]
 
 
 def predict_with_features(
@@ -57,22 +72,30 @@ def predict_with_features(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the probabilities of `predict` and the features F4 (n, 100), averaged as well."""
     count = len(dataset.label)
-    batches = _batches(network, params, dataset, "C1", range(count))
+    batches = _fetch(_dispatch(network, params, dataset, "C1", range(count)))
     scores, features = zip(*batches, strict=True)
     return np.concatenate(scores)[:count], np.concatenate(features)[:count]
 
 
-def _batches(
+def _dispatch(
     network: Network, params: Params, source: BatchSource, first: str, rois: range
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Iterator[tuple[jax.Array, jax.Array]]:
     """Yield scores and features of BATCH_ROIS ROIs at a time; the last batch repeats its last ROI.
 
     `first` is the layer that receives the source's images.
     """
     compute = _mean_of_eight(network, first)
-    pending = []  # at most two batches: one is fetched while the next is computed
     for subset, indices in prefetch(source, _batch_indices(rois)):
-        pending.append(compute(params, subset, indices))
+        yield compute(params, subset, indices)
+
+
+def _fetch(
+    batches: Iterator[tuple[jax.Array, jax.Array]],
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the batches on the host; one is fetched while the next is computed."""
+    pending = []
+    for batch in batches:
+        pending.append(batch)
         if len(pending) > 1:
             yield jax.device_get(pending.pop(0))
     yield from jax.device_get(pending)

@@ -24,6 +24,7 @@ def record() -> dict[str, Any]:
             "prng_impl": jax.config.jax_default_prng_impl,
             "threefry_partitionable": jax.config.jax_threefry_partitionable,
             "enable_x64": jax.config.jax_enable_x64,
+            "epoch_order": "numpy",  # since 0.3.0
             "seed_offset": jax.config.jax_random_seed_offset,
         },
     }
