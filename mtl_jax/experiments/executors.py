@@ -190,10 +190,8 @@ def _max_group_size(run: Run, inputs: StudyInputs, c: ConfigDict) -> tuple[int, 
         return c.replicas, c.replicas
     backbone, cached = inputs.backbone(run), cached_layers(run, c)
     network = registry.build(backbone)
-    n_runs = c.devices
-    if jax.default_backend() != "cpu" and not has_convolutions(
-        network, network.layers[len(cached)]
-    ):
+    n_runs, first = c.devices, network.layers[len(cached)]
+    if jax.default_backend() != "cpu" and not has_convolutions(network, first):
         state_bytes, image_bytes = training_bytes(backbone, run.network, c.train)
         n_runs = memory.max_runs(state_bytes + c.train.batch_size * image_bytes, c.devices)
     if n_runs == 1:

@@ -179,13 +179,10 @@ def output_shapes(network: Network) -> dict[str, tuple[int, ...]]:
 def has_convolutions(network: Network, first: str) -> bool:
     """Return whether the layers from `first` on compute a convolution."""
     params = {path: _like(shape) for path, shape in param_shapes(network).items()}
-    layers = network.layers
-    inputs = {layers[0]: (ROI_PIXELS, ROI_PIXELS, 1)}
-    inputs |= dict(zip(layers[1:], output_shapes(network).values(), strict=False))
+    before = dict(zip(network.layers[1:], network.layers, strict=False)).get(first)
+    shape = output_shapes(network)[before] if before else (ROI_PIXELS, ROI_PIXELS, 1)
     apply = functools.partial(network.apply, first=first)
-    traced = jax.make_jaxpr(apply)(
-        {"params": unflatten_dict(params, sep="/")}, _like((1, *inputs[first]))
-    )
+    traced = jax.make_jaxpr(apply)({"params": unflatten_dict(params, sep="/")}, _like((1, *shape)))
     return "conv_general_dilated" in str(traced)
 
 

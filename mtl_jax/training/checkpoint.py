@@ -231,7 +231,7 @@ class Saves:
         self._pending.append(self._thread.submit(checkpoints.save, epoch, copy))
 
     def _wait(self, max_pending: int) -> None:
-        while len(self._pending) > max_pending:
+        while self._pending and (len(self._pending) > max_pending or self._pending[0].done()):
             self._pending.popleft().result()
 
     def __enter__(self) -> "Saves":

@@ -89,14 +89,14 @@ def replicate(tree: Any, sharding: NamedSharding | None) -> Any:
 
     def copy(array: jax.Array) -> jax.Array:
         # may_alias=False: the result is donated to the step, and the source must outlive it.
-        copies = [jax.device_put(array, d, may_alias=False) for d in replicated.addressable_devices]
+        copies = [jax.device_put(array, d, may_alias=False) for d in sharding.mesh.local_devices]
         return jax.make_array_from_single_device_arrays(array.shape, replicated, copies)
 
     return jax.tree.map(copy, tree)
 
 
 def device_of(tree: Any) -> jax.Device:
-    """Return the device that holds the arrays of `tree`; the default one if they are on the host."""
+    """Return the device that holds the arrays of `tree`; the first one if they are on the host."""
     leaf = jax.tree.leaves(tree)[0]
     return next(iter(leaf.devices())) if isinstance(leaf, jax.Array) else jax.local_devices()[0]
 

@@ -41,7 +41,8 @@ class EpochOfRuns:
         self._take = partial(take_replica, replicas=training.replicas)
         order_keys, dropout_keys = zip(*(jax.random.split(run.key) for run in runs), strict=True)
         self._order_seeds = [jax.random.key_data(key).tolist() for key in order_keys]
-        self._dropout_key = self._stack(dropout_keys)
+        key, sharding = self._stack(dropout_keys), training.sharding()
+        self._dropout_key = devices.replicate(key, sharding) if sharding else key
         self._noted_high_loss = False
 
     def __call__(

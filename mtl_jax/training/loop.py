@@ -86,9 +86,7 @@ class Loop:
     writers: tuple[str, ...] = ()  # of config.train.writers
     keep: bool = True  # save the state after the last epoch
     replicas: Replicas | None = None
-    epochs_ahead: int = (
-        0  # that are dispatched before an epoch is read: no device waits for the host
-    )
+    epochs_ahead: int = 0  # that are dispatched before an epoch is read
     # Called with the number of completed steps: at the start those of earlier jobs, then after
     # each step, or where an accelerator computes an epoch at once, after each epoch.
     on_steps: Callable[[int], object] = lambda completed: None
