@@ -58,19 +58,26 @@ def make_epoch(
     ragged replica with fewer steps has empty batches at its end.
     """
     step = skip_empty_batches(step) if replicas and replicas.ragged else step
+    make_epoch_function = _stepwise if is_stepwise(on_host) else _scanned
+    return make_epoch_function(step, batch_maker(sharding), replicas)
+
+
+def batch_maker(sharding: NamedSharding | None) -> MakeBatch:
+    """Return `dataset.make_batch` with the rows of the batch in this sharding."""
+    if sharding is None:
+        return dataset.make_batch
 
     def make_batch(source: BatchSource, indices: jax.Array, weight: jax.Array) -> Batch:
         batch = dataset.make_batch(source, indices, weight)
-        return batch if sharding is None else jax.lax.with_sharding_constraint(batch, sharding)
+        return jax.lax.with_sharding_constraint(batch, sharding)
 
-    make_epoch_function = _stepwise if is_stepwise(on_host) else _scanned
-    return make_epoch_function(step, make_batch, replicas)
+    return make_batch
 
 
-def _scanned(step: Step, make_batch: MakeBatch, replicas: Replicas | None = None) -> Epoch:
-    """Return the epoch as one compiled loop."""
+def scan_steps(step: Step, make_batch: MakeBatch) -> Callable[..., tuple[TrainState, Metrics]]:
+    """Return a function of state, source, order and key that takes all steps, not compiled."""
 
-    def loop(
+    def take_steps(
         state: TrainState, source: BatchSource, order: EpochOrder, key: jax.Array
     ) -> tuple[TrainState, Metrics]:
         def body(state: TrainState, step_order: EpochOrder) -> tuple[TrainState, Metrics]:
@@ -79,7 +86,12 @@ def _scanned(step: Step, make_batch: MakeBatch, replicas: Replicas | None = None
 
         return jax.lax.scan(body, state, order)
 
-    loop = jit_replicas(loop, (0, None, 0, 0), replicas, donate_argnums=0)
+    return take_steps
+
+
+def _scanned(step: Step, make_batch: MakeBatch, replicas: Replicas | None = None) -> Epoch:
+    """Return the epoch as one compiled loop."""
+    loop = jit_replicas(scan_steps(step, make_batch), (0, None, 0, 0), replicas, donate_argnums=0)
 
     def epoch(
         state: TrainState,

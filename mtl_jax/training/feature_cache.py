@@ -149,12 +149,17 @@ def _make_room(size: int, limit: float, kind: type) -> bool:
 @functools.cache
 def _compile_layers(network: Network, last: str) -> ComputeLayers:
     """Return the compiled layers up to `last`."""
+    return devices.jit(make_layers(network, last))
+
+
+def make_layers(network: Network, last: str) -> ComputeLayers:
+    """Return the layers up to `last`, not compiled."""
 
     def compute(params: Params, dataset: Dataset, indices: jax.Array) -> jax.Array:
         image = make_batch(dataset, indices, jnp.ones(len(indices))).image
         return network.apply({"params": params}, image, last=last)
 
-    return devices.jit(compute)
+    return compute
 
 
 def _compute_blocks(compute: ComputeLayers, params: Params, dataset: Dataset) -> Blocks:

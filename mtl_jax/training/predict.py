@@ -17,6 +17,7 @@ from mtl_jax.types import Params
 
 BATCH_ROIS = 32
 FEATURE_LAYER, OUTPUT_LAYER = "F4", "F5"
+MeanOfEight = Callable[[Params, BatchSource, jax.Array], tuple[jax.Array, jax.Array]]
 
 
 def predict(
@@ -109,10 +110,13 @@ def _batch_indices(rois: range) -> Iterator[np.ndarray]:
 
 
 @functools.cache
-def _mean_of_eight(
-    network: Network, first: str
-) -> Callable[[Params, BatchSource, jax.Array], tuple[jax.Array, jax.Array]]:
-    """Return a compiled function for the mean scores and features over each eight indices."""
+def _mean_of_eight(network: Network, first: str) -> MeanOfEight:
+    """Return `make_mean_of_eight` compiled."""
+    return devices.jit(make_mean_of_eight(network, first))
+
+
+def make_mean_of_eight(network: Network, first: str) -> MeanOfEight:
+    """Return a function for the mean scores and features over each eight indices."""
 
     def mean(rows: jax.Array) -> jax.Array:
         return rows.reshape(-1, orientations.COUNT, *rows.shape[1:]).mean(1)
@@ -125,4 +129,4 @@ def _mean_of_eight(
         logits = network.apply({"params": params}, features, OUTPUT_LAYER)
         return mean(malignancy_probability(logits, batch.task)), mean(features)
 
-    return devices.jit(compute)
+    return compute
