@@ -77,7 +77,7 @@ KEEP = ("last", "all")
 UNUSABLE = ("reject", "leave_out")
 PRETRAINING_HEADS = ("fully_connected", "pooled")
 PRETRAINING_INITIALIZATIONS = ("random", "analytic")
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "tf32", "bfloat16")
 # Lists, so that a config file can append a name of its own (docs/howto/new_loss.md).
 LOSSES = ["cross_entropy", "focal"]
 OPTIMIZERS = ["sgd", "adamw"]
@@ -223,7 +223,9 @@ def default() -> ConfigDict:
     c.train.schedule = "exponential"  # of the learning rate, from the first to the final (2.2);
     #     cosine; or steps, which divides it by ten at equal intervals
     c.train.warmup = 0.0  # fraction of the steps in which the rate rises linearly from 0
-    c.train.precision = "float32"  # or bfloat16, for the computation; parameters are float32
+    c.train.precision = "float32"  # of products and convolutions in training steps; tf32 is
+    #     faster on NVIDIA GPUs since 2020, and the same as float32 on CPUs; bfloat16. Parameters,
+    #     scores and cached activations are float32 (docs/scaling.md)
     c.train.task_weights = ()  # name:weight of a collection in the loss; default 1
     c.train.checkpoint_epochs = 10  # epochs between two checkpoints, from which a job resumes
     c.train.validation_epochs = 5  # record loss and AUC of the held-out fold every N epochs and

@@ -23,12 +23,11 @@ import bench_memory
 import bench_roc
 
 from mtl_jax import environment
-from mtl_jax.config import NETWORKS
+from mtl_jax.config import NETWORKS, PRECISIONS
 from mtl_jax.io import command_line, paths
 from mtl_jax.training import malloc
 from mtl_jax.types import InputError
 
-PRECISIONS = ("float32", "tf32", "bfloat16")  # tf32 is float32 on a CPU
 # Packages whose versions are recorded, and the modules to import; some are for development only.
 PACKAGES = {
     **{
@@ -78,7 +77,7 @@ def main() -> None:
         subject.add_argument("--steps", type=int, default=20, help="steps per measurement")
     study.add_argument("--against", choices=["torch"], help="needs the [bench] extra")
     study.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=["float32"])
-    train.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    train.add_argument("--precision", choices=PRECISIONS, default="float32")
     for subject in (roc, ingest, step, score, memory, train, study, scale):
         subject.add_argument("--json", type=paths.path, help="also write the rows to this file")
     flags = parser.parse_args()

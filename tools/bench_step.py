@@ -16,6 +16,7 @@ import numpy as np
 
 from mtl_jax.config import NETWORKS
 from mtl_jax.models import alexnet
+from mtl_jax.models.precision import FLOAT32, compute_dtype, matmul_precision
 from mtl_jax.training import dataset, devices, feature_cache, objective, optimizer, predict
 from mtl_jax.training.step import make_step as make_pure_step
 from mtl_jax.types import Params, TrainState
@@ -117,11 +118,13 @@ def _compute_activations(last: str, params: Params, source: dataset.Dataset) -> 
     ]
 
 
-def reference(precision: str = "float32", size: int = 2048) -> dict[str, Callable[[], None]]:
+def reference(precision: str = FLOAT32, size: int = 2048) -> dict[str, Callable[[], None]]:
     """Return a matrix product and a copy of 128 MB, for the floor."""
-    a = jnp.ones((size, size), precision)
+    a = jnp.ones((size, size), compute_dtype(precision))
     b = jnp.ones(32 * 2**20)
-    product, halve = jax.jit(jnp.matmul), jax.jit(lambda b: b * 0.5, donate_argnums=0)
+    with matmul_precision(precision):
+        product = jax.jit(jnp.matmul).lower(a, a).compile()
+    halve = jax.jit(lambda b: b * 0.5, donate_argnums=0)
     buffer = [b]
 
     def copy() -> None:

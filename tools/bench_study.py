@@ -125,10 +125,9 @@ def epoch_of_replicas(
     sharding: NamedSharding | None = None,
 ) -> Callable[[], None]:
     """Return a function that takes `steps` steps of all `replicas`, as `training.fit` does."""
-    computed = "float32" if precision == "tf32" else precision
     network = alexnet.AlexNet(dropout=0.5)
     tx = optimizer.freeze(optimizer.sgd(0.9, 0.0005), frozen)
-    objective = multi_task_objective(network, (1.0,), first, precision=computed)
+    objective = multi_task_objective(network, (1.0,), first, precision=precision)
     epoch = make_epoch(make_step(objective, tx), sharding, False, replicas)
     one = TrainState(jnp.int32(0), params, tx.init(params))
     count = replicas.count if replicas else 1
@@ -140,8 +139,6 @@ def epoch_of_replicas(
     key, order = (stack_replicas([each] * count, replicas) for each in (jax.random.key(0), order))
 
     def run_epoch() -> None:
-        # TF32 is the default of JAX for float32 on a GPU.
-        with jax.default_matmul_precision("highest" if precision == "float32" else "default"):
-            state[0], _ = epoch(state[0], source, order, key, lambda done: None)
+        state[0], _ = epoch(state[0], source, order, key, lambda done: None)
 
     return run_epoch
