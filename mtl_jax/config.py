@@ -281,6 +281,8 @@ def default() -> ConfigDict:
 
     # Devices and processes
     c.devices = 1  # devices over which each batch, or the replicas, are divided
+    c.deterministic = False  # True: deterministic operations on GPUs, so that a resumed job gives
+    #     bit-identical results, as it does on CPUs in any case; some operations are slower
     c.replicas = placeholder(int)  # maximum number of runs, differing only in seed or fold, that
     #     train together (vmap); None: as many as fit on the devices, one per CPU device
     c.feature_cache = "auto"  # compute activations of frozen layers once; off: in each step
