@@ -6,13 +6,13 @@ is left goes to the rows that did not fit, and those that still do not are liste
 Both programs have the ROIs, or the activations of the frozen layers, on the device, make every
 batch in the step (gathering, orientation, standardization), compute in the same precision, and wait
 once for a block of steps. Images have one channel in both. Rates include the seconds of computing
-cached activations, once in a training of EPOCHS epochs; those of steps exclude compilation.
-JAX allocates memory as it needs it (XLA_PYTHON_CLIENT_PREALLOCATE=false), because PyTorch and the
-process of the whole run use the same device.
+cached activations, once in a training of 200 epochs; they exclude compilation, except in the whole
+run. JAX allocates memory as it needs it (XLA_PYTHON_CLIENT_PREALLOCATE=false), because PyTorch and
+the process of the whole run use the same device.
 
-Besides JAX, Flax, Optax, Orbax and PyTorch with their dependencies this needs absl-py, filelock,
-ml_collections, safetensors and tqdm, and mtl_jax must be installed (`pip install --no-deps`),
-since runs record its version. It needs no compiler except for `torch.compile`, and no network.
+It needs JAX, Flax, Optax, Orbax and PyTorch with their dependencies, absl-py, filelock,
+ml_collections, safetensors and tqdm; mtl_jax must be installed (`pip install --no-deps`), since
+runs record its version. It downloads nothing. `torch.compile` needs a C compiler.
 """
 
 import argparse
@@ -37,7 +37,6 @@ from mtl_jax import config
 from mtl_jax.models import alexnet
 from mtl_jax.models.base import init
 from mtl_jax.training import dataset, feature_cache, optimizer, orientations, predict
-from mtl_jax.training.replicas import make_replicas
 
 BATCH, EPOCHS = bench_step.BATCH, bench_study.EPOCHS
 # Goals: a fraction of the floor's rate, times PyTorch's best rate, hours of the paper's study.
@@ -60,17 +59,17 @@ Row = dict[str, Any]
 
 
 class Measurement(NamedTuple):
-    """Rows that are measured together; `rows` receives the seconds that are left."""
+    """Rows that are measured together."""
 
     subject: str
     name: str
-    rows: Callable[[float], Iterable[Row]]
+    rows: Callable[[], Iterable[Row]]
 
 
 def speed(flags: argparse.Namespace, end: float) -> Iterator[Row]:
     """Yield rows until `end`, by time.monotonic: measurements, then the best rates and the study's
     hours with the goals, and the names of what was left out."""
-    bench = Bench(flags.steps, flags.share)
+    bench = Bench(flags.steps, flags.share, end)
     expected = EXPECTED if bench_step.on_gpu() else {}
     yield from in_time(measurements(bench, flags), end, expected)
     yield from bench.best_rates()
@@ -93,7 +92,7 @@ def measurements(bench: "Bench", flags: argparse.Namespace) -> list[Measurement]
     def measurement(subject: str, *settings: Any) -> Measurement:
         name = " ".join(map(str, (subject, *settings)))
         method = getattr(bench, subject)
-        return Measurement(subject, name, lambda seconds: method(*settings, seconds=seconds))
+        return Measurement(subject, name, lambda: method(*settings))
 
     forms = bench.compiled_forms()
     listed = [measurement("step", name, first) for name in networks]
@@ -138,7 +137,7 @@ def in_time(
                 continue
             waiting.remove(measurement)
             try:
-                yield from measurement.rows(available)
+                yield from measurement.rows()
             except Exception as error:  # of any part of JAX or PyTorch: the others are measured
                 yield {"what": "failed", "name": measurement.name, "error": _one_line(error)}
             taken = clock() - begin
@@ -160,8 +159,8 @@ class Setup(NamedTuple):
 class Bench:
     """The measurements, and the rates that the last rows are made from."""
 
-    def __init__(self, steps: int, share: float) -> None:
-        self._steps = steps
+    def __init__(self, steps: int, share: float, end: float) -> None:
+        self._steps, self._end = steps, end
         self._source = bench_train.papers_dataset(share)
         self._params = jax.device_get(init(alexnet.AlexNet(), jax.random.key(0)))
         # By network and precision: images/s by number of replicas, and by form of PyTorch's step.
@@ -181,7 +180,7 @@ class Bench:
             return ()
         return (self._torch.COMPILED_GRAPH, self._torch.REDUCE_OVERHEAD)
 
-    def step(self, name: str, precision: str, seconds: float) -> Iterator[Row]:
+    def step(self, name: str, precision: str) -> Iterator[Row]:
         """Yield the row of one training's step."""
         setup = self._setup(name)
         ours = self._our_epoch(setup, precision, 1)
@@ -192,28 +191,21 @@ class Bench:
             self._theirs[key][row["theirs_by"]] = row["theirs"]
         yield row
 
-    def uncached(self, name: str, precision: str, seconds: float) -> Iterator[Row]:
+    def uncached(self, name: str, precision: str) -> Iterator[Row]:
         """Yield the row of a step that computes the frozen layers again, in both programs."""
-        ours = bench_study.epoch_of_replicas(
-            self._setup(name).frozen,
-            self._params,
-            self._source,
-            "C1",
-            None,
-            precision,
-            self._steps,
-        )
+        setup = self._setup(name)._replace(maps=self._source, first="C1")
+        ours = self._our_epoch(setup, precision, 1)
         what = "step without cached activations"
         yield self._compare(what, name, precision, ours, cached=False)
 
-    def compile(self, name: str, precision: str, form: str, seconds: float) -> Iterator[Row]:
+    def compile(self, name: str, precision: str, form: str) -> Iterator[Row]:
         """Yield the row of PyTorch's step in a compiled form."""
         begin = time.perf_counter()
         row = self._measure("PyTorch, compiled step", name, precision, None, form, cached=True)
         self._theirs[name, precision][form] = row["theirs"]
         yield row | {"seconds": time.perf_counter() - begin}
 
-    def replicas(self, name: str, precision: str, count: int, seconds: float) -> Iterator[Row]:
+    def replicas(self, name: str, precision: str, count: int) -> Iterator[Row]:
         """Yield the row of several trainings as one program."""
         setup = self._setup(name)
         candidates = {count: self._our_epoch(setup, precision, count)}
@@ -225,13 +217,12 @@ class Bench:
             per_image = 1 / row["ours"] + self._per_image(setup.caching)
             self._ours[key][count] = row["ours"] = 1 / per_image
             row["of_floor"] = row["ours"] / row["floor"]
-            row["times_one"] = count * self._ours[key].get(1, float("nan")) / row["ours"]
+            one = self._ours[key].get(1)
+            row["times_one"] = one and count * one / row["ours"]
             peak = bench_train.peak_memory()
             yield row | {"ratio": self._ratio(key, row["ours"]), "ours_peak_gb_so_far": peak}
 
-    def training(
-        self, name: str, precision: str, epochs: int, share: float, seconds: float
-    ) -> Iterator[Row]:
+    def training(self, name: str, precision: str, epochs: int, share: float) -> Iterator[Row]:
         """Yield the row of a whole run, with all it does, in a process of its own."""
         with tempfile.TemporaryDirectory() as folder:
             rows = Path(folder) / "rows.json"
@@ -239,11 +230,12 @@ class Bench:
             command += ["--networks", name, "--epochs", str(epochs), "--share", str(share)]
             command += ["--precision", precision, "--json", str(rows)]
             begin = time.perf_counter()
-            subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds)
+            half = (self._end - time.monotonic()) / 2  # of the time that is left, for the others
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=half)
             for row in json.loads(rows.read_text())["rows"]:
                 yield row | {"seconds_of_process": time.perf_counter() - begin}
 
-    def scoring(self, seconds: float) -> Iterator[Row]:
+    def scoring(self) -> Iterator[Row]:
         """Yield the row of scoring all ROIs in eight orientations, in float32."""
         network = alexnet.AlexNet()
 
@@ -315,9 +307,8 @@ class Bench:
         return self._setups[name]
 
     def _our_epoch(self, setup: Setup, precision: str, count: int) -> Callable[[], None]:
-        replicas = make_replicas(count, 1)
         return bench_study.epoch_of_replicas(
-            setup.frozen, self._params, setup.maps, setup.first, replicas, precision, self._steps
+            setup.frozen, self._params, setup.maps, setup.first, count, precision, self._steps
         )
 
     def _compare(

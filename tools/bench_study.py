@@ -21,7 +21,7 @@ from mtl_jax.models.base import init
 from mtl_jax.training import dataset, devices, feature_cache, optimizer, orientations
 from mtl_jax.training.epoch import EpochOrder, make_epoch
 from mtl_jax.training.objective import multi_task_objective
-from mtl_jax.training.replicas import Replicas, make_replicas, stack_replicas
+from mtl_jax.training.replicas import make_replicas, stack_replicas
 from mtl_jax.training.step import make_step
 from mtl_jax.types import Params, TrainState
 
@@ -73,9 +73,7 @@ def speed(
         maps, first = feature_cache.cached_source(alexnet.AlexNet(), params, source, frozen)
         for precision in precisions:
             candidates = {
-                n: epoch_of_replicas(
-                    frozen, params, maps, first, make_replicas(n, 1), precision, steps
-                )
+                n: epoch_of_replicas(frozen, params, maps, first, n, precision, steps)
                 for n in counts
             }
             rows = list(replica_rows(name, precision, candidates, steps, rounds))
@@ -129,12 +127,18 @@ def epoch_of_replicas(
     params: Params,
     source: dataset.BatchSource,
     first: str,
-    replicas: Replicas | None,
+    runs: int,
     precision: str,
     steps: int,
     sharding: NamedSharding | None = None,
+    device_count: int = 1,
 ) -> Callable[[], None]:
-    """Return a function that takes `steps` steps of all `replicas`, as `training.fit` does."""
+    """Return a function that takes `steps` steps of all `runs`, as `training.fit` does, and waits.
+
+    Several runs are replicas, as many on each of `device_count` devices. The other benchmarks use
+    epochs and replicas only through this function.
+    """
+    replicas = make_replicas(runs, device_count)
     network = alexnet.AlexNet(dropout=0.5)
     tx = optimizer.freeze(optimizer.sgd(0.9, 0.0005), frozen)
     task_weights = (1.0,) * (int(source.task.max()) + 1)
