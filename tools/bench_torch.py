@@ -119,7 +119,7 @@ def training(
             logits = trained(image)
         return nn.functional.cross_entropy(logits.float(), label)
 
-    forward = _compile(forward, form)
+    forward = _compile(forward, form, source)
 
     def step(indices: torch.Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
@@ -212,9 +212,11 @@ def _channels(source: Source) -> int:
 
 
 def _compile(
-    forward: Callable[[torch.Tensor], torch.Tensor], form: str
+    forward: Callable[[torch.Tensor], torch.Tensor], form: str, source: Source
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     if form == REDUCE_OVERHEAD:
+        for tensor in source:  # otherwise each step copies all of it into the graph's input
+            torch._dynamo.mark_static_address(tensor)
         return torch.compile(forward, mode="reduce-overhead")
     return torch.compile(forward) if form == COMPILED_GRAPH else forward
 
