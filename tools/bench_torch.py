@@ -214,6 +214,8 @@ def _channels(source: Source) -> int:
 def _compile(
     forward: Callable[[torch.Tensor], torch.Tensor], form: str, source: Source
 ) -> Callable[[torch.Tensor], torch.Tensor]:
+    if form in (COMPILED_GRAPH, REDUCE_OVERHEAD):
+        torch.compiler.reset()  # after some programs of one function it would compile no more
     if form == REDUCE_OVERHEAD:
         for tensor in source:  # otherwise each step copies all of it into the graph's input
             torch._dynamo.mark_static_address(tensor)
