@@ -77,7 +77,7 @@ KEEP = ("last", "all")
 UNUSABLE = ("reject", "leave_out")
 PRETRAINING_HEADS = ("fully_connected", "pooled")
 PRETRAINING_INITIALIZATIONS = ("random", "analytic")
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "tf32", "bfloat16")
 # Lists, so that a config file can append a name of its own (docs/howto/new_loss.md).
 LOSSES = ["cross_entropy", "focal"]
 OPTIMIZERS = ["sgd", "adamw"]
@@ -223,7 +223,9 @@ def default() -> ConfigDict:
     c.train.schedule = "exponential"  # of the learning rate, from the first to the final (2.2);
     #     cosine; or steps, which divides it by ten at equal intervals
     c.train.warmup = 0.0  # fraction of the steps in which the rate rises linearly from 0
-    c.train.precision = "float32"  # or bfloat16, for the computation; parameters are float32
+    c.train.precision = "float32"  # of products and convolutions in training steps; tf32 is
+    #     faster on NVIDIA GPUs since 2020, and the same as float32 on CPUs; bfloat16. Parameters,
+    #     scores and cached activations are float32 (docs/scaling.md)
     c.train.task_weights = ()  # name:weight of a collection in the loss; default 1
     c.train.checkpoint_minutes = 10.0  # between two checkpoints, from which a job resumes; 0: each
     #     epoch
@@ -280,6 +282,8 @@ def default() -> ConfigDict:
 
     # Devices and processes
     c.devices = 1  # devices over which each batch, or the replicas, are divided
+    c.deterministic = False  # True: deterministic operations on GPUs, so that a resumed job gives
+    #     bit-identical results, as it does on CPUs in any case; some operations are slower
     c.replicas = placeholder(int)  # maximum number of runs, differing only in seed or fold, that
     #     train together (vmap); None: on GPUs as many as fit if no convolution is computed in a
     #     step; otherwise one per device

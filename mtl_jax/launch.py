@@ -11,10 +11,14 @@ from mtl_jax.training import malloc
 
 
 def prepare(config: ConfigDict) -> None:
-    """Expand the paths of `config`, check it and the environment, and keep freed memory."""
+    """Expand the paths of `config`, check it and the environment, and keep freed memory.
+
+    With config.deterministic, it sets a flag that JAX reads when it starts.
+    """
     expand_paths(config)
     validate(config)
     environment.reject_settings()
+    environment.set_deterministic(config.deterministic)
     malloc.keep_freed_memory()
 
 

@@ -50,3 +50,49 @@ def test_other_settings(work: read_workdir.WorkFolder) -> None:
 def test_names_without_a_text_are_given_as_in_the_config(work: read_workdir.WorkFolder) -> None:
     text = training_text(work, optimizer="lion", schedule="linear", loss="mine")
     assert "by lion, with" in text and "(schedule linear)" in text and "the loss was mine." in text
+
+
+@pytest.mark.parametrize(
+    ("platform", "matmul", "trained", "sentence"),
+    [
+        ("cpu", "highest", "float32", "Training and scoring used float32, on CPUs."),
+        ("cpu", None, "float32", "Training and scoring used float32, on CPUs."),
+        ("cpu", "highest", "tf32", "Training and scoring used float32, on CPUs."),
+        ("gpu", "highest", "float32", "Training and scoring used float32 without TF32, on GPUs."),
+        (
+            "gpu",
+            "highest",
+            "tf32",
+            "Training used float32 with matrix products and convolutions in TF32 where the GPU has "
+            "it and scoring float32 without TF32, on GPUs.",
+        ),
+        (
+            "gpu",
+            "highest",
+            "bfloat16",
+            "Training used bfloat16, with parameters in float32, and scoring float32 without TF32, "
+            "on GPUs.",
+        ),
+        (
+            "gpu",
+            None,
+            "float32",
+            "Training and scoring used float32, with matrix products and convolutions of the "
+            "precision default of JAX (TF32 on recent NVIDIA GPUs), on GPUs.",
+        ),
+    ],
+)
+def test_the_precision_and_the_devices(
+    work: read_workdir.WorkFolder, platform: str, matmul: str | None, trained: str, sentence: str
+) -> None:
+    provenance = {"platform": platform, "precision": {"matmul": matmul, "train": trained}}
+    results = copy.deepcopy(work.results)
+    for run in results["runs"]:
+        run["provenance"] = provenance
+    recorded = work._replace(results=results)
+    text = training_text(recorded, precision=trained)
+    assert text.endswith(f"split seed 0. {sentence}")
+    for run in results["runs"]:
+        run["provenance"] = provenance | {"deterministic": True}
+    text = training_text(recorded, precision=trained)
+    assert text.endswith("Operations on GPUs were deterministic.") == (platform == "gpu")

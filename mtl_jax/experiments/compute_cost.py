@@ -16,6 +16,7 @@ from mtl_jax.experiments.splits import Split, run_rows
 from mtl_jax.experiments.study_inputs import StudyInputs
 from mtl_jax.models import registry
 from mtl_jax.models.base import init
+from mtl_jax.models.precision import FLOAT32, compute_dtype, matmul_precision
 from mtl_jax.training import orientations
 from mtl_jax.training.dataset import steps_per_epoch
 from mtl_jax.training.optimizer import frozen_layers, make_optimizer
@@ -158,11 +159,12 @@ def layer_operations(backbone: str) -> dict[str, float]:
     return operations
 
 
-def measure_speed(size: int = 1024, seconds: float = 0.5) -> float:
-    """Return the operations per second of matrix products on this device: about the upper limit of
-    training."""
-    a = jnp.ones((size, size))
-    product = jax.jit(jnp.matmul)
+def measure_speed(size: int = 1024, seconds: float = 0.5, precision: str = FLOAT32) -> float:
+    """Return the operations per second of matrix products on this device, in a precision of
+    config.train: about the upper limit of training."""
+    a = jnp.ones((size, size), compute_dtype(precision))
+    with matmul_precision(precision):
+        product = jax.jit(jnp.matmul).lower(a, a).compile()
     product(a, a).block_until_ready()
     begin, count = time.monotonic(), 0
     while time.monotonic() - begin < seconds:

@@ -14,7 +14,7 @@ from pathlib import Path
 import filelock
 from ml_collections import ConfigDict
 
-from mtl_jax import config
+from mtl_jax import config, environment
 from mtl_jax.experiments.study_inputs import StudyInputs, prepare_inputs
 from mtl_jax.experiments.train_runs import train_and_score
 from mtl_jax.io import signals
@@ -101,4 +101,6 @@ def _prepare_inputs(settings: str) -> tuple[ConfigDict, StudyInputs]:
     """Return the config in a JSON text and its inputs, once for all runs of a worker."""
     c = config.default()
     c.update(json.loads(settings))
+    environment.reject_settings()
+    environment.set_deterministic(c.deterministic)
     return c, prepare_inputs(c)

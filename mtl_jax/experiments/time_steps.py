@@ -37,7 +37,7 @@ def estimate_by_zeros(
     if not groups:
         return "estimated duration: unknown, because the runs train on a cluster"
     work = groups[0]
-    speed = measure_speed()
+    speed = measure_speed(precision=c.train.precision)
     estimate = DurationEstimate(time.monotonic(), evaluation_seconds)
     estimate.plan(groups)
     most = "at most " if c.train.early_stopping.fraction > 0 else ""

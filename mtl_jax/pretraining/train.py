@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 from mtl_jax import weights
 from mtl_jax.config import default
 from mtl_jax.io import workdir
+from mtl_jax.models.precision import FLOAT32
 from mtl_jax.pretraining import network
 from mtl_jax.pretraining.image_sources import open_task
 from mtl_jax.pretraining.objective import classification_objective, sum_metrics
@@ -49,7 +50,7 @@ def pretrain(c: ConfigDict, folder: Path) -> str:
 
     The folder then has config.json, environment.json, history.jsonl, checkpoint/, and weights/ for
     `--config.weights`. An interrupted training resumes from its last checkpoint; the weights are
-    bit-identical.
+    bit-identical on CPUs, and on GPUs with config.deterministic, otherwise equal within rounding.
     """
     reject_unknown_entries(c.train)
     with workdir.lock(folder):
@@ -120,7 +121,7 @@ def _network_config(c: ConfigDict, task: Task, size: int) -> network.NetworkConf
         s.head,
         s.initialization,
         s.weight_standardization,
-        c.train.precision == "bfloat16",
+        c.train.precision,
     )
 
 
@@ -213,6 +214,7 @@ def _make_weights(
 
 @partial(jax.jit, static_argnums=0)
 def _evaluate(config: network.NetworkConfig, params: Params, examples: Examples) -> Metrics:
+    config = config._replace(precision=FLOAT32)
     return sum_metrics(network.logits(config, params, examples.image), examples)
 
 

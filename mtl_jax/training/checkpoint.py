@@ -108,7 +108,8 @@ class Checkpoints:
 
     def _reject_other(self, path: Path) -> None:
         """Raise InputError if the checkpoint at `path` has other settings or other versions."""
-        saved = add_later_settings(_read_metadata(path), self._metadata)
+        saved = software.add_later_fields(_read_metadata(path))
+        saved = add_later_settings(saved, self._metadata)
         saved.pop(DIGESTS, None)
         differences = changed_fields(saved, self._metadata, ignored=(VERSIONS_BEFORE,))
         if not all(map(software.may_differ, differences)):

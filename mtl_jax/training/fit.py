@@ -29,8 +29,10 @@ def fit(
     """Train each of `runs` and return its parameters.
 
     Each run writes history.jsonl, one record per epoch, and checkpoint/ into its folder. A later
-    call with the same arguments resumes from the checkpoint, and its result is bit-identical on the
-    same device. On a signal to stop, the state is saved after the current epoch.
+    call with the same arguments resumes from the checkpoint. On the same device its result is
+    bit-identical, for GPUs if their operations are deterministic (config.deterministic) and the
+    programs are the same, and otherwise equal within rounding. On a signal to stop, the state is
+    saved after the current epoch.
 
     Several runs train together, vmapped in `training.replicas`, and have the same frozen layers;
     ragged replicas may differ in the number of ROIs and so of steps. `on_steps` is called with the

@@ -2,7 +2,8 @@
 
 The runs differ only in their random numbers and their ROIs. Replicas are batched on a device by
 `jax.vmap` and over devices by `jax.pmap`, and never exchange data: each gives the result that it
-gives alone up to rounding, and a bit-identical result whatever the other replicas are.
+gives alone up to rounding. Whatever the other replicas are, the result is bit-identical on CPUs,
+and on GPUs with config.deterministic.
 """
 
 from collections.abc import Callable, Sequence

@@ -118,7 +118,7 @@ def test_training_starts_anew_if_all_checkpoints_are_damaged(
             {"weights": {"arrays_sha256": "ab" * 32}},
             r"weights.arrays_sha256 is None, not abababababab",
         ),
-        ({"precision": {"matmul": "high"}}, "precision.matmul is None, not 'high'"),
+        ({"precision": {"matmul": "high"}}, "precision.matmul is 'highest', not 'high'"),
     ],
 )
 def test_another_config_network_weights_or_precision_is_rejected_with_the_difference(
