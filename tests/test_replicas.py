@@ -15,7 +15,7 @@ from kit.small_network import MAPS
 from test_training import NETWORK, fit_runs
 
 from mtl_jax import config
-from mtl_jax.experiments import compute_cost, executors
+from mtl_jax.experiments import executors
 from mtl_jax.experiments.study_inputs import StudyInputs
 from mtl_jax.models import alexnet, base, registry
 from mtl_jax.models.base import init
@@ -376,20 +376,25 @@ def test_the_layers_that_compute_convolutions_are_found(name: str) -> None:
 
 
 def test_the_memory_of_a_run_equals_that_computed_by_hand() -> None:
-    """Count weights once; of trained ones also momentum, gradient and two copies of the update."""
+    """Count weights and momentum, and the gradient of F2, the largest layer. The forward pass of F1
+    to F5 leaves 17 MB in a batch of 128, and two thirds of it are the outputs of F1 and F2."""
     connected = 2304 * 4096 + 4096 * 4096 + 4096 * 1000 + 1000 * 100 + 100 * 2
     connected += 4096 + 4096 + 1000 + 100 + 2
     convolved = 64 * 363 + 192 * 1600 + 384 * 1728 + 256 * 3456 + 256 * 2304
     convolved += 64 + 192 + 384 + 256 + 256
     settings = config.default().train
-    state, passing = compute_cost.training_bytes("alexnet", "C1-C5", settings)
-    assert state == 4 * (5 * connected + convolved)
-    assert compute_cost.training_bytes("alexnet", "C0", settings)[0] == 20 * (connected + convolved)
-    settings.optimizer = "adamw"  # two moments instead of one, and the number of steps
-    adamw, _ = compute_cost.training_bytes("alexnet", "C0", settings)
-    assert adamw == 28 * (connected + convolved) + 8
-    # The activations of C1 alone, before and after pooling, with gradients, are 1.2 MB.
-    assert 1.2e6 < passing < 1e7
+    network, frozen = alexnet.AlexNet(dropout=0.5), optimizer.frozen_layers("C1-C5")
+
+    def run_bytes() -> float:
+        return memory.run_bytes(network, frozen, frozen, settings)
+
+    state = 4 * (2 * connected + convolved) + 4 * 4096**2
+    assert 4e6 < run_bytes() - state < 20e6
+    sgd = run_bytes()
+    settings.batch_size = 256
+    assert run_bytes() - sgd == pytest.approx(sgd - state, rel=0.01)
+    settings.batch_size, settings.optimizer = 128, "adamw"  # two moments instead of one
+    assert run_bytes() - sgd == pytest.approx(4 * connected, rel=1e-3)
 
 
 def test_as_many_runs_are_trained_together_as_fit_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import functools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +19,9 @@ from mtl_jax.models.base import init
 from mtl_jax.models.precision import FLOAT32, compute_dtype, matmul_precision
 from mtl_jax.training import orientations
 from mtl_jax.training.dataset import steps_per_epoch
-from mtl_jax.training.optimizer import frozen_layers, make_optimizer
+from mtl_jax.training.optimizer import frozen_layers
 from mtl_jax.types import ROI_PIXELS, RoiSet, Run
 
-# Activations and their gradients, per operation of a forward pass: AlexNet has 4 MB of activations
-# for 0.45e9 operations; VGG16 and ResNet-18 have fewer bytes per operation.
-BYTES_PER_OPERATION = 0.009
 STEP_PASSES = 3.0  # a training step costs as much as so many forward passes of the trained layers
 
 
@@ -109,39 +106,6 @@ def total_cost(runs: Sequence[Run], c: ConfigDict, inputs: StudyInputs) -> Cost:
     collections, split = inputs.collections, inputs.split
     costs = [run_cost(run, collections, split, c.train, inputs.backbone(run)) for run in runs]
     return Cost(*map(sum, zip(*costs, strict=True)))
-
-
-def training_bytes(backbone: str, network: str, train: ConfigDict) -> tuple[float, float]:
-    """Return the approximate memory of a training step: of the weights, the gradients, the
-    optimizer state, and the updated copies of weights and state; and per ROI of the batch, of its
-    activations and their gradients."""
-    frozen = frozen_layers(network)
-    params = jax.eval_shape(lambda: init(registry.build(backbone), jax.random.key(0)))
-    state = jax.eval_shape(make_optimizer(train, frozen).init, params)
-    trained = {name: layer for name, layer in params.items() if name not in frozen}
-    operations = sum(layer_operations(backbone).values())
-    return (
-        _count_bytes(params) + 2.0 * _count_bytes(trained) + 2.0 * _count_bytes(state),
-        operations * BYTES_PER_OPERATION,
-    )
-
-
-def _count_bytes(tree: Any) -> int:
-    return sum(4 * leaf.size for leaf in jax.tree.leaves(tree))
-
-
-def roi_bytes(backbone: str, cached: tuple[str, ...]) -> tuple[float, float]:
-    """Return the memory per ROI of the training dataset: its pixels, and the activations of the
-    `cached` layers in its eight orientations."""
-    pixels = 2.0 * ROI_PIXELS**2
-    if not cached:
-        return pixels, 0.0
-    model = registry.build(backbone)
-    params = jax.eval_shape(lambda: init(model, jax.random.key(0)))
-    image = jax.ShapeDtypeStruct((1, ROI_PIXELS, ROI_PIXELS, 1), jnp.float32)
-    apply = functools.partial(model.apply, last=cached[-1])
-    features = jax.eval_shape(apply, {"params": params}, image)
-    return pixels, 4.0 * orientations.COUNT * features.size
 
 
 @functools.cache

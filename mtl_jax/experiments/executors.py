@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from mtl_jax.experiments.compute_cost import n_epochs, n_training_rois, roi_bytes, training_bytes
+from mtl_jax.experiments.compute_cost import n_epochs, n_training_rois
 from mtl_jax.experiments.run_data import subset_key
 from mtl_jax.experiments.study_inputs import StudyInputs
 from mtl_jax.experiments.train_runs import cached_layers, train_and_score
@@ -188,16 +188,16 @@ def _max_group_size(run: Run, inputs: StudyInputs, c: ConfigDict) -> tuple[int, 
     """
     if c.replicas:
         return c.replicas, c.replicas
-    backbone, cached = inputs.backbone(run), cached_layers(run, c)
-    network = registry.build(backbone)
-    n_runs, first = c.devices, network.layers[len(cached)]
-    if jax.default_backend() != "cpu" and not has_convolutions(network, first):
-        state_bytes, image_bytes = training_bytes(backbone, run.network, c.train)
-        n_runs = memory.max_runs(state_bytes + c.train.batch_size * image_bytes, c.devices)
+    network, cached = registry.build(inputs.backbone(run)), cached_layers(run, c)
+    n_runs = c.devices
+    is_dense = not has_convolutions(network, network.layers[len(cached)])
+    if is_dense and jax.default_backend() != "cpu":
+        bytes_each = memory.run_bytes(network, frozen_layers(run.network), cached, c.train)
+        n_runs = memory.max_runs(bytes_each, c.devices)
     if n_runs == 1:
         return 1, 1
     n_rois = n_training_rois(run, inputs.collections, inputs.split)
-    return n_runs, memory.max_datasets(*(n_rois * each for each in roi_bytes(backbone, cached)))
+    return n_runs, memory.max_datasets(*(n_rois * n for n in memory.roi_bytes(network, cached)))
 
 
 def run_on_ray(
