@@ -28,6 +28,7 @@ def scan_epochs(patch: pytest.MonkeyPatch) -> None:
     """Run epochs as on a GPU: one compiled loop each, and one epoch ahead."""
     for module in ("epoch", "fit"):
         patch.setattr(f"mtl_jax.training.{module}.is_stepwise", lambda on_host: on_host)
+    patch.setattr(epochs, "SCANNED_STEPS", 2)  # an epoch of these tests has one or three steps
     # Without the cache, which has epochs of steps, and would keep scanned ones.
     patch.setattr("mtl_jax.training.setup.make_epoch", epochs.make_epoch.__wrapped__)
 

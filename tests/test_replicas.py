@@ -202,8 +202,8 @@ def train_one_epoch(make: Callable, layout: Replicas) -> tuple[TrainState, Metri
         params = {name: layer for name, layer in init(NETWORK, key).items() if name[0] == "F"}
         states.append(TrainState(jnp.int32(0), params, tx.init(params)))
         orders.append(dataset.epoch_order([len(orders)], 4, 16))
-    rates = jnp.float32([0.01, 0.005])
-    order = replicas.stack_replicas([epoch.EpochOrder(*order, rates) for order in orders], layout)
+    rates = np.float32([0.01, 0.005])
+    order = replicas.stack_on_host([epoch.EpochOrder(*order, rates) for order in orders], layout)
     progress: list[int] = []
     state, read = make(step, dataset.make_batch, layout)(
         replicas.stack_replicas(states, layout),

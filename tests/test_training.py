@@ -333,7 +333,9 @@ def test_scanned_epoch_equals_a_stepwise_epoch(params: dict) -> None:
     tx = optimizer.freeze(optimizer.sgd(0.9, 0.0005), frozen)
     step = make_step(multi_task_objective(NETWORK, (1.0, 1.0)), tx)
     rois, key = random_dataset(), jax.random.key(3)
-    order = epoch.EpochOrder(*dataset.epoch_order([3], len(rois.label), 16), jnp.full(5, 0.001))
+    order = epoch.EpochOrder(
+        *dataset.epoch_order([3], len(rois.label), 16), np.full(5, 0.001, np.float32)
+    )
     results = []
     for make_epoch in (epoch._scanned, epoch._stepwise):
         state = TrainState(jnp.int32(0), jax.tree.map(jnp.array, params), tx.init(params))

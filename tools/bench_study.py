@@ -21,7 +21,7 @@ from mtl_jax.models.base import init
 from mtl_jax.training import dataset, devices, feature_cache, optimizer, orientations
 from mtl_jax.training.epoch import EpochOrder, make_epoch
 from mtl_jax.training.objective import multi_task_objective
-from mtl_jax.training.replicas import make_replicas, share, stack_replicas
+from mtl_jax.training.replicas import make_replicas, share, stack_on_host, stack_replicas
 from mtl_jax.training.step import make_step
 from mtl_jax.types import Params, TrainState
 
@@ -150,8 +150,9 @@ def epoch_of_replicas(
         stack_replicas([one] * count, replicas) if replicas else devices.replicate(one, sharding)
     ]
     indices, source = random_order(source, steps), share(source, replicas)
-    order = EpochOrder(jnp.asarray(indices), jnp.ones(indices.shape, bool), jnp.full(steps, 1e-3))
-    key, order = (stack_replicas([each] * count, replicas) for each in (jax.random.key(0), order))
+    order = EpochOrder(indices, np.ones(indices.shape, bool), np.full(steps, 1e-3, np.float32))
+    order = stack_on_host([order] * count, replicas)
+    key = stack_replicas([jax.random.key(0)] * count, replicas)
 
     def run_epoch() -> None:
         state[0], read = epoch(state[0], source, order, key, lambda done: None)

@@ -22,7 +22,7 @@ from mtl_jax.models.base import Network, init
 from mtl_jax.training import devices
 from mtl_jax.training.dataset import Activations, BatchSource, Dataset
 from mtl_jax.training.epoch import EpochOrder
-from mtl_jax.training.replicas import stack_replicas
+from mtl_jax.training.replicas import stack_on_host, stack_replicas
 from mtl_jax.types import ROI_PIXELS, Params, TrainState
 
 MAX_SECONDS = 10.0  # of the timed steps
@@ -69,9 +69,8 @@ def time_steps(work: Work, c: ConfigDict, inputs: StudyInputs) -> tuple[int, flo
     order = EpochOrder(
         np.zeros(shape, np.int32), np.ones(shape, bool), np.zeros(n_steps, np.float32)
     )
-    state, order, keys = (
-        stack_replicas([tree] * n_replicas, replicas) for tree in (state, order, key)
-    )
+    state, keys = (stack_replicas([tree] * n_replicas, replicas) for tree in (state, key))
+    order = stack_on_host([order] * n_replicas, replicas)
     if sharding := training.sharding():
         state = devices.replicate(state, sharding)
     source = training.place(source)

@@ -17,15 +17,19 @@ from mtl_jax.training.replicas import Replicas, jit_replicas, share
 from mtl_jax.training.step import Metrics, Step, skip_empty_batches
 from mtl_jax.types import Batch, TrainState
 
+SCANNED_STEPS = 16  # in a compiled loop
 MAX_STEPS_AHEAD = 2  # of a GPU that reads batches from the host: each holds a batch
 
 
 class EpochOrder(NamedTuple):
-    """`indices` and `weight` (steps, batch) and `rate` (steps,); axes of replicas are in front."""
+    """`indices` and `weight` (steps, batch) and `rate` (steps,); axes of replicas are in front.
 
-    indices: jax.Array
-    weight: jax.Array
-    rate: jax.Array
+    Arrays on the host.
+    """
+
+    indices: np.ndarray
+    weight: np.ndarray
+    rate: np.ndarray
 
 
 MakeBatch = Callable[[BatchSource, jax.Array, jax.Array], Batch]
@@ -90,8 +94,13 @@ def scan_steps(step: Step, make_batch: MakeBatch) -> Callable[..., tuple[TrainSt
 
 
 def _scanned(step: Step, make_batch: MakeBatch, replicas: Replicas | None = None) -> Epoch:
-    """Return the epoch as one compiled loop."""
+    """Return the epoch as calls of a compiled loop of SCANNED_STEPS steps, and of single steps.
+
+    Runs of different length then share two programs, whose numbers of steps XLA knows: it would ask
+    the device before each step of a loop of unknown length.
+    """
     loop = jit_replicas(scan_steps(step, make_batch), (0, None, 0, 0), replicas, donate_argnums=0)
+    axis = len(replicas.axes) if replicas else 0  # of the steps
 
     def epoch(
         state: TrainState,
@@ -100,16 +109,28 @@ def _scanned(step: Step, make_batch: MakeBatch, replicas: Replicas | None = None
         key: jax.Array,
         progress: ProgressCallback,
     ) -> tuple[TrainState, ReadMetrics]:
-        state, metrics = loop(state, source, order, key)
+        n_steps = order.rate.shape[-1]
+        parts = []
+        for begin, end in _pieces(n_steps):
+            steps = (slice(None),) * axis + (slice(begin, end),)
+            state, metrics = loop(state, source, EpochOrder(*(c[steps] for c in order)), key)
+            parts.append(metrics)
 
         def read() -> Metrics:
-            values = jax.device_get(metrics)
-            progress(order.rate.shape[-1])
-            return values
+            values = jax.device_get(parts)
+            progress(n_steps)
+            return jax.tree.map(lambda *arrays: np.concatenate(arrays, axis), *values)
 
         return state, read
 
     return epoch
+
+
+def _pieces(steps: int) -> list[tuple[int, int]]:
+    """Return the begin and end of the calls that take `steps` steps."""
+    whole = steps // SCANNED_STEPS * SCANNED_STEPS
+    calls = [(begin, begin + SCANNED_STEPS) for begin in range(0, whole, SCANNED_STEPS)]
+    return calls + [(number, number + 1) for number in range(whole, steps)]
 
 
 def _stepwise(step: Step, make_batch: MakeBatch, replicas: Replicas | None = None) -> Epoch:

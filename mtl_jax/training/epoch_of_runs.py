@@ -13,7 +13,7 @@ from mtl_jax.training import devices, objective, orientations
 from mtl_jax.training.dataset import BatchSource, epoch_order
 from mtl_jax.training.epoch import Epoch, EpochOrder
 from mtl_jax.training.loop import ProgressCallback, ReadRecords
-from mtl_jax.training.replicas import stack_replicas, take_replica
+from mtl_jax.training.replicas import stack_on_host, stack_replicas, take_replica
 from mtl_jax.training.schedules import learning_rates
 from mtl_jax.training.setup import Training, TrainingRun
 from mtl_jax.training.step import Metrics
@@ -52,7 +52,7 @@ class EpochOfRuns:
             _epoch_order([*seed, done], rois, done, self._training.train, max(self._steps))
             for seed, rois in zip(self._order_seeds, self._rois, strict=True)
         ]
-        order = self._stack(orders)
+        order = stack_on_host(orders, self._training.replicas)
         active = [run.monitor is None or not run.monitor.stopped for run in self._runs]
         state, read_metrics = self._epoch(state, self._source, order, self._dropout_key, progress)
         # Now, because the next epoch takes the memory of the parameters.

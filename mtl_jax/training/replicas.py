@@ -56,10 +56,18 @@ def stack_replicas(trees: Sequence[Any], replicas: Replicas | None) -> Any:
     if replicas is None:
         (tree,) = trees
         return tree
-    filled = [*trees, *[trees[-1]] * (replicas.count - len(trees))]
-    leaves = zip(*map(jax.tree.leaves, filled), strict=True)
-    stacked = [_stack_leaf(values, replicas) for values in leaves]
-    return jax.tree.structure(trees[0]).unflatten(stacked)
+    return jax.tree.map(lambda *leaves: _stack_leaf(leaves, replicas), *_fill(trees, replicas))
+
+
+def stack_on_host(trees: Sequence[Any], replicas: Replicas | None) -> Any:
+    """Return `stack_replicas` as NumPy arrays, for small arrays that each call transfers."""
+    if replicas is None:
+        (tree,) = trees
+        return tree
+    axes = replicas.axes
+    return jax.tree.map(
+        lambda *leaves: np.stack(leaves).reshape(*axes, *leaves[0].shape), *_fill(trees, replicas)
+    )
 
 
 def share(tree: Any, replicas: Replicas | None) -> Any:
@@ -112,6 +120,10 @@ def jit_replicas(
         return devices.jit(vmapped, **options)
     local_devices = _devices(replicas.devices)
     return jax.pmap(vmapped, axis_name=AXIS, devices=local_devices, **options)
+
+
+def _fill(trees: Sequence[Any], replicas: Replicas) -> list[Any]:
+    return [*trees, *[trees[-1]] * (replicas.count - len(trees))]
 
 
 def _stack_leaf(values: Sequence[jax.Array | np.ndarray], replicas: Replicas) -> jax.Array:
