@@ -8,6 +8,8 @@ page of them: up to a quarter of the processor time of a training step on a CPU
 import ctypes
 import os
 
+from mtl_jax import environment
+
 # Parameters of mallopt (malloc.h of glibc), and their default values.
 TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8
 NEVER = 2**31 - 1
@@ -19,14 +21,15 @@ _keeping = False
 def keep_freed_memory() -> bool:
     """Keep freed memory in the process for its next allocations, and return whether that is set.
 
-    It affects threads that start later. All blocks then come from one heap that never shrinks by
-    itself: the process keeps its peak memory, and more if blocks of many sizes fragment the heap.
-    Other C libraries are left unchanged, and so is glibc if the environment configures it
-    (MALLOC_..., GLIBC_TUNABLES).
+    Call it before JAX starts: threads that already run keep their heaps, and a step would clear as
+    many pages as without it. All blocks then come from one heap that never shrinks by itself: the
+    process keeps its peak memory, and more if blocks of many sizes fragment the heap.
+    Left unchanged are other C libraries, glibc if the environment configures it (MALLOC_...,
+    GLIBC_TUNABLES), and processes whose JAX computes on another device than the CPU.
     """
     global _keeping
     configured = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
-    if not configured:
+    if not configured and environment.computes_on_cpu():
         _keeping = _set((MMAP_MAX, 0), (TRIM_THRESHOLD, NEVER), (ARENA_MAX, 1))
     return _keeping
 
