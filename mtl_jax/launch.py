@@ -11,10 +11,16 @@ from mtl_jax.training import malloc
 
 
 def prepare(config: ConfigDict) -> None:
-    """Expand the paths of `config`, check it and the environment, and keep freed memory."""
+    """Expand the paths of `config`, check it and the environment, and prepare JAX and malloc.
+
+    With executor='ray' this process computes on the CPU: JAX would reserve most of the memory of a
+    GPU that the workers need.
+    """
     expand_paths(config)
     validate(config)
     environment.reject_settings()
+    if config.executor == "ray":
+        environment.use_cpu()
     malloc.keep_freed_memory()
 
 
