@@ -180,3 +180,25 @@ def test_runs_that_share_a_gpu_share_its_memory(name: str, monkeypatch: pytest.M
         restore.setenv("XLA_CLIENT_MEM_FRACTION", "")
         restore.delenv("XLA_CLIENT_MEM_FRACTION")
         assert start_worker(0.25) == {"XLA_CLIENT_MEM_FRACTION": "0.225"}
+
+
+def test_a_worker_of_another_platform_than_the_finished_runs_does_not_train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    skip_without_ray()
+    from mtl_jax.experiments import ray_cluster
+
+    assert ray_cluster.trained_platform(tmp_path) is None
+    folder = tmp_path / "runs" / "sttl"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text('{"provenance": {"platform": "gpu"}}')
+    assert ray_cluster.trained_platform(tmp_path) is None  # the run is not finished
+    (folder / "scores.csv").touch()
+    platform = ray_cluster.trained_platform(tmp_path)
+    assert platform == "gpu"
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    monkeypatch.setattr(malloc, "keep_freed_memory", lambda: None)
+    run = Run("sttl", ("sfm",), "C1", None, 0)
+    ray_cluster._start_jax(run, 0.0, "cpu")
+    with pytest.raises(InputError, match="platform cpu, .* trained on gpu: set config.ray.gpus"):
+        ray_cluster._start_jax(run, 0.0, platform)

@@ -56,9 +56,9 @@ def run_all(
     gpus = request_gpus(c, ray.cluster_resources().get("GPU", 0.0))
     on_message(_describe_request(c, gpus))
     task = ray.remote(run_task).options(num_cpus=c.ray.cpus, num_gpus=gpus, max_retries=RETRIES)
-    settings = json.dumps(c.to_dict(), sort_keys=True)
-    directory = str(Path.cwd())
-    pending = {task.remote(run, str(folder), directory, settings, gpus): run for run in runs}
+    job = (str(folder), str(Path.cwd()), json.dumps(c.to_dict(), sort_keys=True), gpus)
+    platform = None if c.accept_versions else trained_platform(folder)
+    pending = {task.remote(run, *job, platform): run for run in runs}
     while pending:
         ready, _ = ray.wait(list(pending), num_returns=1)
         for reference in ready:
@@ -116,13 +116,25 @@ def _describe_request(c: ConfigDict, gpus: float) -> str:
     return f"{text}, none of which has as many: the runs wait until one joins"
 
 
-def run_task(run: Run, folder: str, directory: str, settings: str, gpus: float) -> None:
+def trained_platform(folder: Path) -> str | None:
+    """Return the platform of the first finished run in a work folder; None if there is none."""
+    for path in sorted(folder.glob("runs/*/scores.csv")):
+        record = json.loads((path.parent / "run.json").read_text(encoding="utf-8"))
+        return record["provenance"]["platform"]
+    return None
+
+
+def run_task(
+    run: Run, folder: str, directory: str, settings: str, gpus: float, platform: str | None
+) -> None:
     """Train one run on a worker; paths are relative to `directory`, that of the driver.
+
+    The runs of a study need the same `platform`, if it is known.
 
     An earlier attempt that Ray considers lost may still write. The lock makes this attempt wait; it
     then finds the run finished.
     """
-    _start_jax(run, gpus)
+    _start_jax(run, gpus, platform)
     with contextlib.chdir(directory):
         run_folder = Path(folder) / "runs" / run.id
         run_folder.mkdir(parents=True, exist_ok=True)
@@ -132,8 +144,9 @@ def run_task(run: Run, folder: str, directory: str, settings: str, gpus: float) 
                 train_and_score([run], [run_folder], *inputs.run_inputs, c)
 
 
-def _start_jax(run: Run, gpus: float) -> None:
-    """Start JAX on this worker; InputError if `run` requested a GPU and JAX finds none.
+def _start_jax(run: Run, gpus: float, platform: str | None = None) -> None:
+    """Start JAX on this worker; InputError if `run` requested a GPU and JAX finds none, or if
+    another `platform` trained the finished runs.
 
     Without a request the CPU computes, unless JAX_PLATFORMS names another device: Ray does not hide
     the GPUs of the node, on which other runs may train.
@@ -155,6 +168,12 @@ def _start_jax(run: Run, gpus: float) -> None:
         raise InputError(
             f"{worker} requested a GPU (config.ray.gpus={gpus:g}), and {cause}, or set"
             " config.ray.gpus=0 to train on CPUs"
+        )
+    if platform and platform != jax.default_backend():
+        raise InputError(
+            f"{worker} would train on the platform {jax.default_backend()}, and the finished runs"
+            f" of the study were trained on {platform}: set config.ray.gpus (here {gpus:g}) to"
+            " train on it, or set --accept_versions, which marks results and report as mixed"
         )
 
 
