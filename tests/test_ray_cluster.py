@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import platform
 import socket
 import subprocess
 import sys
@@ -194,11 +195,50 @@ def test_a_worker_of_another_platform_than_the_finished_runs_does_not_train(
     (folder / "run.json").write_text('{"provenance": {"platform": "gpu"}}')
     assert ray_cluster.trained_platform(tmp_path) is None  # the run is not finished
     (folder / "scores.csv").touch()
-    platform = ray_cluster.trained_platform(tmp_path)
-    assert platform == "gpu"
+    trained = ray_cluster.trained_platform(tmp_path)
+    assert trained == "gpu"
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     monkeypatch.setattr(malloc, "keep_freed_memory", lambda: None)
     run = Run("sttl", ("sfm",), "C1", None, 0)
     ray_cluster._start_jax(run, 0.0, "cpu")
     with pytest.raises(InputError, match="platform cpu, .* trained on gpu: set config.ray.gpus"):
-        ray_cluster._start_jax(run, 0.0, platform)
+        ray_cluster._start_jax(run, 0.0, trained)
+
+
+# Allocate, write and free 64 MB five times in a thread of a worker, as in test_malloc.py.
+PAGES = """
+import ctypes, resource, threading
+import ray
+from mtl_jax.experiments import ray_cluster
+from mtl_jax.training import malloc
+
+def work(size=64 * 2**20):
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    counts = []
+    def allocate():
+        for _ in range(6):
+            counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+            block = libc.malloc(ctypes.c_size_t(size))
+            ctypes.memset(block, 1, size)
+            libc.free(block)
+    keeping = malloc.keep_freed_memory()
+    thread = threading.Thread(target=allocate)
+    thread.start()
+    thread.join()
+    return keeping, (counts[-1] - counts[1]) * resource.getpagesize() / size
+
+ray.init(num_cpus=1, log_to_driver=False, include_dashboard=False)
+print(*ray.get(ray.remote(work).options(**ray_cluster.task_options(1.0, 0.0)).remote()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
+def test_a_worker_keeps_freed_memory_although_it_has_other_threads() -> None:
+    skip_without_ray()
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
+    command = [sys.executable, "-c", PAGES]
+    ended = subprocess.run(command, env=clean, capture_output=True, text=True, timeout=300)
+    keeping, times = ended.stdout.split()
+    assert keeping == "True" and float(times) < 0.1, ended.stderr

@@ -12,6 +12,7 @@ import re
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import filelock
 import jax
@@ -55,7 +56,7 @@ def run_all(
     connect(c.ray.address)
     gpus = request_gpus(c, ray.cluster_resources().get("GPU", 0.0))
     on_message(_describe_request(c, gpus))
-    task = ray.remote(run_task).options(num_cpus=c.ray.cpus, num_gpus=gpus, max_retries=RETRIES)
+    task = ray.remote(run_task).options(**task_options(c.ray.cpus, gpus))
     job = (str(folder), str(Path.cwd()), json.dumps(c.to_dict(), sort_keys=True), gpus)
     platform = None if c.accept_versions else trained_platform(folder)
     pending = {task.remote(run, *job, platform): run for run in runs}
@@ -96,6 +97,17 @@ def request_gpus(c: ConfigDict, cluster_gpus: float) -> float:
     if c.ray.gpus is not None:
         return c.ray.gpus
     return float(c.devices) if cluster_gpus else 0.0
+
+
+def task_options(cpus: float, gpus: float) -> dict[str, Any]:
+    """Return the options of the task of a run, with the variables of its worker."""
+    variables = {} if gpus else malloc.worker_variables()
+    return {
+        "num_cpus": cpus,
+        "num_gpus": gpus,
+        "max_retries": RETRIES,
+        "runtime_env": {"env_vars": variables} if variables else None,
+    }
 
 
 def _describe_request(c: ConfigDict, gpus: float) -> str:
