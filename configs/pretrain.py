@@ -31,7 +31,6 @@ def get_config(preset: str = "paper") -> ConfigDict:
     c.train.momentum = 0.9
     c.train.weight_decay = 0.0005
     c.train.schedule = "steps"
-    c.train.checkpoint_epochs = 1
     if preset != "paper":  # chosen for few images
         c.pretraining.head = "pooled"
         c.pretraining.initialization = "analytic"

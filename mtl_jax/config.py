@@ -77,7 +77,7 @@ KEEP = ("last", "all")
 UNUSABLE = ("reject", "leave_out")
 PRETRAINING_HEADS = ("fully_connected", "pooled")
 PRETRAINING_INITIALIZATIONS = ("random", "analytic")
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "tf32", "bfloat16")
 # Lists, so that a config file can append a name of its own (docs/howto/new_loss.md).
 LOSSES = ["cross_entropy", "focal"]
 OPTIMIZERS = ["sgd", "adamw"]
@@ -223,9 +223,12 @@ def default() -> ConfigDict:
     c.train.schedule = "exponential"  # of the learning rate, from the first to the final (2.2);
     #     cosine; or steps, which divides it by ten at equal intervals
     c.train.warmup = 0.0  # fraction of the steps in which the rate rises linearly from 0
-    c.train.precision = "float32"  # or bfloat16, for the computation; parameters are float32
+    c.train.precision = "float32"  # of products and convolutions in training steps; tf32 is
+    #     faster on NVIDIA GPUs since 2020, and the same as float32 on CPUs; bfloat16. Parameters,
+    #     scores and cached activations are float32 (docs/scaling.md)
     c.train.task_weights = ()  # name:weight of a collection in the loss; default 1
-    c.train.checkpoint_epochs = 10  # epochs between two checkpoints, from which a job resumes
+    c.train.checkpoint_minutes = 10.0  # between two checkpoints, from which a job resumes; 0: each
+    #     epoch
     c.train.validation_epochs = 5  # record loss and AUC of the held-out fold every N epochs and
     #     in the last; 0: never. Nothing is selected by them
     c.train.early_stopping = ConfigDict()  # by the loss on training patients that are left out
@@ -279,8 +282,11 @@ def default() -> ConfigDict:
 
     # Devices and processes
     c.devices = 1  # devices over which each batch, or the replicas, are divided
+    c.deterministic = False  # True: deterministic operations on GPUs, so that a resumed job gives
+    #     bit-identical results, as it does on CPUs in any case; some operations are slower
     c.replicas = placeholder(int)  # maximum number of runs, differing only in seed or fold, that
-    #     train together (vmap); None: as many as fit on the devices, one per CPU device
+    #     train together (vmap); None: on GPUs as many as fit if no convolution is computed in a
+    #     step; otherwise one per device
     c.feature_cache = "auto"  # compute activations of frozen layers once; off: in each step
     c.stream = "auto"  # read ROIs from disk by batch if they would fill a quarter of the device's
     #     memory; always: in any case. No effect on results
@@ -386,7 +392,7 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (
         "an integer >= 1",
         lambda v: v >= 1,
-        "devices train.epochs train.batch_size train.checkpoint_epochs splits.count "
+        "devices train.epochs train.batch_size splits.count "
         "train.early_stopping.interval train.early_stopping.patience "
         "splits.initializations depth.initializations cross_validation.initializations "
         "test.initializations learning_curve.subsets seeds.initializations analysis.n_init "
@@ -403,7 +409,7 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (
         "a number >= 0",
         lambda v: 0 <= v < math.inf,
-        "train.weight_decay train.focal_gamma ray.cpus",
+        "train.weight_decay train.focal_gamma train.checkpoint_minutes ray.cpus",
     ),
     (
         "0, a number in (0, 1), an integer >= 1, or None",

@@ -18,14 +18,21 @@ from mtl_jax.types import InputError
 TRUE_VALUES = ("y", "yes", "t", "true", "on", "1")  # as JAX reads a variable
 UNSUPPORTED = {"JAX_NUMPY_DTYPE_PROMOTION": "strict", "JAX_NUMPY_RANK_PROMOTION": "raise"}
 DEVICE_VARIABLES = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "CUDA_VISIBLE_DEVICES")
+PRECISION = "JAX_DEFAULT_MATMUL_PRECISION"
+DETERMINISTIC_FLAG = "--xla_gpu_deterministic_ops"
 # The files of which JAX needs one to open an NVIDIA GPU (jax/_src/hardware_utils.py).
 NVIDIA_FILES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg")
 
 
 def reject_settings() -> None:
-    """Raise InputError if JAX is set to float64 or to strict promotion."""
+    """Raise InputError if JAX is set to float64, to a precision, or to strict promotion."""
     if _setting("JAX_ENABLE_X64").lower() in TRUE_VALUES:
         raise InputError("JAX_ENABLE_X64 is set, but networks train and score in float32: unset it")
+    if _setting(PRECISION) not in ("", "None"):
+        raise InputError(
+            f"{PRECISION}={_setting(PRECISION)} is not supported: unset it; config.train.precision"
+            " is the precision of the training, and all else is float32"
+        )
     for name, value in UNSUPPORTED.items():
         if _setting(name) == value:
             raise InputError(f"{name}={value} is not supported: unset it")
@@ -74,6 +81,49 @@ def computes_on_cpu() -> bool:
     if importlib.util.find_spec("libtpu") or any(not name.startswith("xla_cuda") for name in names):
         return False
     return not (names and any(Path(file).exists() for file in NVIDIA_FILES))
+
+
+def set_deterministic(deterministic: bool) -> None:
+    """Set XLA's deterministic operations for the GPU programs of this process, before JAX starts.
+
+    XLA reads XLA_FLAGS once, when JAX finds its devices, and the processes that this one starts
+    inherit the variable. A compiler option would not reach programs of `jax.pmap`. Raises
+    InputError if XLA_FLAGS contradicts `deterministic` or is read already.
+    """
+    if is_deterministic() == deterministic:
+        return
+    if not deterministic:
+        raise InputError(
+            f"XLA_FLAGS has {DETERMINISTIC_FLAG}, but config.deterministic is False: set it to"
+            " True, or start a new process without this flag"
+        )
+    if _has_jax_started():
+        raise InputError(
+            "config.deterministic=True: JAX has started without deterministic operations in this"
+            " process; start a new one, and run the study before anything else uses JAX"
+        )
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC_FLAG}=true".strip()
+
+
+def is_deterministic() -> bool:
+    """Return whether XLA_FLAGS sets deterministic operations; the last such flag counts."""
+    flags = [flag.partition("=") for flag in os.environ.get("XLA_FLAGS", "").split()]
+    values = [value.lower() for name, _, value in flags if name == DETERMINISTIC_FLAG]
+    return bool(values) and values[-1] in ("", "true", "1")
+
+
+def _has_jax_started() -> bool:
+    """Return whether JAX has found its devices."""
+    jax = sys.modules.get("jax")
+    if jax is None:
+        return False
+    count = jax.config.jax_num_cpu_devices
+    try:  # once it has started, JAX rejects another value
+        jax.config.update("jax_num_cpu_devices", count + 1)
+    except RuntimeError:
+        return True
+    jax.config.update("jax_num_cpu_devices", count)
+    return False
 
 
 @contextlib.contextmanager

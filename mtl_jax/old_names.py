@@ -49,6 +49,7 @@ REMOVED_IN_0_3 = {
     "pretraining.optimizer": "set config.train.optimizer (adamw for adam)",
     "pretraining.schedule": "set config.train.schedule",
     "pretraining.warmup": "set config.train.warmup",
+    "train.checkpoint_epochs": "set config.train.checkpoint_minutes",
     "train.tensorboard": "set config.train.writers to ('tensorboard',)",
 }
 TRANSFER = "transfer"  # a study of 0.2.0

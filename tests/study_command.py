@@ -19,7 +19,7 @@ TINY = {
     "depth.initializations": "1",
     "train.epochs": "2",
     "train.batch_size": "32",
-    "train.checkpoint_epochs": "1",
+    "train.checkpoint_minutes": "0",
     "statistics.bootstrap": "100",
     "analysis.enabled": "False",
     "data.phantom.cases": "12",

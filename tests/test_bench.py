@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -38,12 +40,79 @@ def test_the_size_of_the_papers_study() -> None:
         (("train", "--share", "2"), "--share 2: expected a number in (0, 1]"),
         (("train", "--epochs", "0"), "--epochs 0: expected an integer >= 1"),
         (("study", "--replicas", "1", "0"), "--replicas 0: expected an integer >= 1"),
+        (("gpu", "--minutes", "0"), "--minutes 0: expected a number above 0"),
     ],
 )
 def test_numbers_out_of_range_are_rejected(arguments: tuple[str, ...], message: str) -> None:
     command = [sys.executable, str(ROOT / "tools" / "bench.py"), *arguments]
     process = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert process.returncode == 2 and process.stderr == f"{message}\n"
+
+
+def test_measurements_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 100 s, replicas have 27: two of 12 s, and none that would pass the end. What others leave
+    is used. The expected time decides about the first of a subject, the longest about the next."""
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    import bench_gpu
+
+    now = 0.0
+
+    def measurement(subject: str, name: str, seconds: float) -> bench_gpu.Measurement:
+        def rows() -> Iterator[dict]:
+            nonlocal now
+            now += seconds
+            if name == "broken":
+                raise RuntimeError("no such kernel\nand more")
+            yield {"name": name}
+
+        return bench_gpu.Measurement(subject, name, rows)
+
+    listed = [
+        *(measurement("replicas", f"replicas {n}", 12) for n in range(4)),
+        *(measurement("step", name, 10) for name in ("broken", "step")),
+        measurement("training", "training", 30),
+        measurement("scoring", "scoring", 35),
+    ]
+    rows = list(bench_gpu.in_time(listed, 100.0, {"training": 200}, lambda: now))
+    assert [row["name"] for row in rows] == [
+        *("replicas 0", "replicas 1", "broken", "step", "scoring"),
+        *("replicas 2", "replicas 3", "training"),
+    ]
+    assert rows[2]["error"] == "RuntimeError: no such kernel"
+    assert [row["what"] for row in rows[-2:]] == ["left out, no time"] * 2
+
+
+def test_the_batch_of_pytorch_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch", reason="needs the extra [bench]")
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    import bench_torch
+    import bench_train
+
+    from mtl_jax.training.dataset import make_batch
+
+    rois = bench_train.papers_dataset(0.01)
+    indices = np.arange(8 * len(rois.label))
+    ours = make_batch(rois, indices, np.ones(len(indices)))
+    image, label = bench_torch._make_batch(bench_torch.rois(rois), torch.tensor(indices))
+    np.testing.assert_allclose(image.permute(0, 2, 3, 1), ours.image, atol=1e-6)
+    np.testing.assert_array_equal(label, ours.label)
+
+
+@pytest.mark.slow
+def test_all_of_a_gpu_benchmark_on_a_cpu(tmp_path: Path) -> None:
+    table = tmp_path / "table.md"
+    what = ("--networks", "C1-C5", "--replicas", "1", "2", "--steps", "1", "--epochs", "1")
+    what += ("--share", "0.01", "--precisions", "float32", "--minutes", "9")
+    rows = measured(tmp_path, "gpu", *what, "--table", str(table))
+    kinds = [row["what"].split(",")[0] for row in rows]
+    assert list(dict.fromkeys(kinds)) == [
+        *("step", "training", "replicas", "scoring", "step without cached activations"),
+        *("best rates", "the paper's study", "memory of JAX in this process"),
+    ]
+    step, study = rows[0], next(row for row in rows if "hours" in row)
+    assert step["ours_caching_s"] > 0 and step["ours"] < 128e3 / step["ours_ms"]
+    assert study["goal 1 h"] == "networks are missing" and study["trainings"] == 40
+    assert table.read_text().count("| C1-C5 | float32 |") >= 5
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ def run_monitor(losses: Sequence[float], interval: int, patience: int) -> EarlyS
     for epoch in values:
         if monitor.stopped:
             break
-        monitor.observe(epoch, {}, lambda epoch=epoch: {"w": np.int32(epoch)})
+        monitor.observe(epoch, lambda epoch=epoch: {"w": np.int32(epoch)})
     return monitor
 
 

@@ -131,11 +131,13 @@ def test_the_key_depends_on_the_package_versions(
     assert feature_cache._key(NETWORK, layers, rois) != key
 
 
-def test_the_key_depends_on_the_precision(params: dict) -> None:
+def test_the_key_depends_on_the_precision(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     layers, rois = {"C1": params["C1"]}, random_dataset()
-    key = feature_cache._key(NETWORK, layers, rois)
-    with jax.default_matmul_precision("bfloat16"):
-        assert feature_cache._key(NETWORK, layers, rois) != key
+    key, record = feature_cache._key(NETWORK, layers, rois), feature_cache.software.record()
+    for other in ({"precision": {"matmul": None}}, {"deterministic": True}):
+        with monkeypatch.context() as patch:
+            patch.setattr(feature_cache.software, "record", lambda other=other: record | other)
+            assert feature_cache._key(NETWORK, layers, rois) != key
     half = jax.tree.map(lambda a: np.zeros(a.shape, np.float16), layers)
     zero = jax.tree.map(lambda a: np.zeros(a.shape, np.float32), layers)
     assert feature_cache._key(NETWORK, half, rois) != feature_cache._key(NETWORK, zero, rois)

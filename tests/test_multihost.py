@@ -65,7 +65,7 @@ def test_an_invalid_environment_is_rejected(monkeypatch: pytest.MonkeyPatch) -> 
         multihost.initialize(2)
 
 
-def train(folder: Path, devices: int, until: int = 2, checkpoint_epochs: int = 1) -> Params:
+def train(folder: Path, devices: int, until: int = 2, checkpoint_minutes: float = 0.0) -> Params:
     """Train for two epochs; raise KeyboardInterrupt in the one after `until`."""
 
     def on_epoch(record: dict[str, float]) -> None:
@@ -79,7 +79,7 @@ def train(folder: Path, devices: int, until: int = 2, checkpoint_epochs: int = 1
         cache=folder / "cache",
         source=random_dataset(4),
         keep=False,
-        checkpoint_epochs=checkpoint_epochs,
+        checkpoint_minutes=checkpoint_minutes,
     )
     return trained
 
@@ -128,7 +128,7 @@ def test_two_processes_train_as_one_does_and_one_resumes(tmp_path: Path) -> None
         )
         for environment in make_environments(2)
     ]
-    expected = train(tmp_path / "expected", 1, checkpoint_epochs=9)
+    expected = train(tmp_path / "expected", 1, checkpoint_minutes=99.0)
     outputs = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [1, 2], outputs
     assert outputs[0][1].splitlines()[-1] == "mtl_jax.types.InputError: no such file"

@@ -114,7 +114,7 @@ def test_leaves_cover_the_image_and_have_edges() -> None:
 
 @pytest.fixture(scope="module")
 def network_config() -> network.NetworkConfig:
-    return network.NetworkConfig(64, 1, 16, "pooled", "analytic", True, False)
+    return network.NetworkConfig(64, 1, 16, "pooled", "analytic", True, "float32")
 
 
 def test_exported_convolutions_match_plain_alexnet(network_config: network.NetworkConfig) -> None:
@@ -142,7 +142,9 @@ def test_exported_convolutions_match_plain_alexnet(network_config: network.Netwo
 def test_fully_connected_head_with_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
     assert network.HIDDEN == 4096
     monkeypatch.setattr(network, "HIDDEN", 256)
-    network_config = network.NetworkConfig(64, 3, 16, "fully_connected", "random", False, True)
+    network_config = network.NetworkConfig(
+        64, 3, 16, "fully_connected", "random", False, "bfloat16"
+    )
     params = network.init(network_config, KEY)
     assert params["F1"]["kernel"].shape == (256, 256)  # 64 pixels give a last map of one pixel
     x = jax.random.normal(KEY, (2, 64, 64, 3))
@@ -150,7 +152,7 @@ def test_fully_connected_head_with_dropout(monkeypatch: pytest.MonkeyPatch) -> N
     assert without_dropout.dtype == jnp.float32
     with_dropout = network.logits(network_config, params, x, 0.5, KEY)
     assert not np.allclose(without_dropout, with_dropout)
-    exact = network.logits(network_config._replace(bfloat16=False), params, x)
+    exact = network.logits(network_config._replace(precision="float32"), params, x)
     np.testing.assert_allclose(without_dropout, exact, atol=0.05 * float(jnp.abs(exact).max()))
 
 
@@ -173,7 +175,7 @@ def small_config(**fields: object) -> config.ConfigDict:
     c = config.default()
     c.study = "pretraining"
     c.train.epochs, c.train.batch_size, c.train.learning_rate = 2, 8, 0.001
-    c.train.checkpoint_epochs = 1
+    c.train.checkpoint_minutes = 0.0
     c.train.optimizer, c.train.schedule = "adamw", "cosine"
     c.pretraining.update(head="pooled", initialization="analytic", weight_standardization=True)
     c.pretraining.update(size=64, images_per_epoch=16, validation_images=8)

@@ -1,5 +1,6 @@
 """A resumed study is rejected if its weights, versions, precision or data have changed."""
 
+import copy
 import json
 import shutil
 from importlib import metadata
@@ -187,10 +188,6 @@ def test_another_precision_is_rejected(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with jax.default_matmul_precision("bfloat16"):
-        line = rejection_message(studies, name, monkeypatch, capsys)
-    assert "precision.matmul is None, not 'bfloat16'" in line
-
     original = studies.make_config
     monkeypatch.setattr(studies, "make_config", lambda name: with_half_precision(original(name)))
     line = rejection_message(studies, name, monkeypatch, capsys)
@@ -234,6 +231,7 @@ def test_replaced_data_are_rejected(
         ("random", "enable_x64", True),
         ("random", "prng_impl", "rbg"),
         ("random", "seed_offset", 5),
+        ("precision", "matmul", "high"),
     ],
 )
 def test_another_jax_setting_is_rejected(
@@ -249,6 +247,33 @@ def test_another_jax_setting_is_rejected(
     monkeypatch.setattr(software, "record", lambda: json.loads(json.dumps(other)))
     line = rejection_message(studies, "mttl", monkeypatch, capsys)
     assert f"{section}.{setting} is {recorded[section][setting]!r}, not {value!r}" in line
+
+
+def test_deterministic_operations_are_recorded_and_others_rejected(
+    studies: Studies, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = software.record() | {"deterministic": True}
+    monkeypatch.setattr(software, "record", lambda: json.loads(json.dumps(other)))
+    line = rejection_message(studies, "mttl", monkeypatch, capsys)
+    assert "deterministic is False, not True" in line
+
+
+@pytest.mark.parametrize(("platform", "accepted"), [("cpu", True), ("gpu", False)])
+def test_float32_of_earlier_versions_is_accepted_on_cpus_alone(
+    studies: Studies, platform: str, accepted: bool
+) -> None:
+    """On a GPU it may have been TF32, and the scores and cached activations were, too."""
+    path = next((studies.folder / "mttl" / "runs").glob("sttl-*/run.json"))
+    expected = json.loads(path.read_text())["provenance"] | {"platform": platform}
+    recorded = copy.deepcopy(expected)
+    del recorded["deterministic"]
+    recorded["precision"]["matmul"] = None
+    run = SimpleNamespace(id=path.parent.name)
+    if accepted:
+        provenance._reject_difference(recorded, expected, run, False)
+    else:
+        with pytest.raises(InputError, match="precision.matmul is None, not 'highest'"):
+            provenance._reject_difference(recorded, expected, run, False)
 
 
 def test_a_run_without_provenance_is_rejected(
@@ -460,7 +485,7 @@ def test_settings_without_effect_on_the_numbers_are_not_recorded() -> None:
         return provenance.Provenance({"t": rois}, split, random_weights, c).record(run)
 
     irrelevant = {
-        "train.checkpoint_epochs": 3,
+        "train.checkpoint_minutes": 3.0,
         "train.writers": ("tensorboard",),
         "data.cache": "elsewhere",
     }

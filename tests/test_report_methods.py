@@ -62,3 +62,49 @@ def test_the_platform_of_workers_with_gpus_is_stated(work: read_workdir.WorkFold
         versions = [{"jax": "0.10.2", "platform": platform}]
         results = work.results | {"provenance": {"versions": versions, "mixed": False}}
         assert devices in methods.paragraphs(work._replace(results=results))[-1]
+
+
+@pytest.mark.parametrize(
+    ("platform", "matmul", "trained", "sentence"),
+    [
+        ("cpu", "highest", "float32", "Training and scoring used float32, on CPUs."),
+        ("cpu", None, "float32", "Training and scoring used float32, on CPUs."),
+        ("cpu", "highest", "tf32", "Training and scoring used float32, on CPUs."),
+        ("gpu", "highest", "float32", "Training and scoring used float32 without TF32, on GPUs."),
+        (
+            "gpu",
+            "highest",
+            "tf32",
+            "Training used float32 with matrix products and convolutions in TF32 where the GPU has "
+            "it and scoring float32 without TF32, on GPUs.",
+        ),
+        (
+            "gpu",
+            "highest",
+            "bfloat16",
+            "Training used bfloat16, with parameters in float32, and scoring float32 without TF32, "
+            "on GPUs.",
+        ),
+        (
+            "gpu",
+            None,
+            "float32",
+            "Training and scoring used float32, with matrix products and convolutions of the "
+            "precision default of JAX (TF32 on recent NVIDIA GPUs), on GPUs.",
+        ),
+    ],
+)
+def test_the_precision_and_the_devices(
+    work: read_workdir.WorkFolder, platform: str, matmul: str | None, trained: str, sentence: str
+) -> None:
+    provenance = {"platform": platform, "precision": {"matmul": matmul, "train": trained}}
+    results = copy.deepcopy(work.results)
+    for run in results["runs"]:
+        run["provenance"] = provenance
+    recorded = work._replace(results=results)
+    text = training_text(recorded, precision=trained)
+    assert text.endswith(f"split seed 0. {sentence}")
+    for run in results["runs"]:
+        run["provenance"] = provenance | {"deterministic": True}
+    text = training_text(recorded, precision=trained)
+    assert text.endswith("Operations on GPUs were deterministic.") == (platform == "gpu")

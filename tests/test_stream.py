@@ -12,7 +12,7 @@ from test_training import NETWORK, fit_runs
 
 from mtl_jax.data.array_rows import Rows, concatenate, iter_chunks
 from mtl_jax.models import alexnet
-from mtl_jax.training import dataset, feature_cache, optimizer, prefetch
+from mtl_jax.training import dataset, feature_cache, memory, optimizer, prefetch
 from mtl_jax.training.predict import predict, predict_with_features
 from mtl_jax.training.setup import TrainingRun
 from mtl_jax.types import InputError
@@ -163,8 +163,9 @@ def test_rois_that_need_too_much_device_memory_stay_on_disk(
     shards: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table, label = Rows(shards), np.zeros(13, int)
-    for memory, streamed in ((4 * table.nbytes, False), (4 * table.nbytes - 1, True)):
-        monkeypatch.setattr(dataset.devices, "memory", lambda bytes=memory: (bytes, 0.0))
+    smallest = table.nbytes / memory.ROIS
+    for device_bytes, streamed in ((smallest + 1, False), (smallest - 1, True)):
+        monkeypatch.setattr(memory, "device_bytes", lambda size=device_bytes: size)
         rois = dataset.make_dataset([table], [label], np.zeros(1, "f4"), np.ones(1, "f4"))
         assert prefetch.is_on_host(rois) == streamed
 

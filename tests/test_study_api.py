@@ -35,7 +35,7 @@ def tiny_config(cache: Path) -> ConfigDict:
     c.network, c.folds = "C1-C5", 2
     c.data.sources, c.data.cache = ("phantom:sfm",), str(cache)
     c.data.phantom.cases, c.data.phantom.difficulty = 14, 0.0
-    c.train.epochs, c.train.batch_size, c.train.checkpoint_epochs = EPOCHS, 32, EPOCHS
+    c.train.epochs, c.train.batch_size, c.train.checkpoint_minutes = EPOCHS, 32, 99.0
     c.train.validation_epochs = 0
     c.statistics.bootstrap, c.analysis.enabled = 100, False
     return c

@@ -1,47 +1,38 @@
 """Run benchmarks on this machine: `python tools/bench.py WHAT [--against torch] [--json FILE]`.
 
-WHAT is step, train, study, scale, score, ingest, memory or roc.
+WHAT is gpu, step, train, study, scale, score, ingest, memory or roc.
 
 Prints one line per measurement; --json writes {machine, versions, rows}. Each benchmark is in a
-module bench_WHAT.py.
+module bench_WHAT.py, which is imported only for it: `gpu` needs no package that reads images.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from importlib.metadata import version
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import bench_ingest
-import bench_memory
-import bench_roc
-
 from mtl_jax import environment
-from mtl_jax.config import NETWORKS
+from mtl_jax.config import NETWORKS, PRECISIONS
 from mtl_jax.io import command_line, paths
 from mtl_jax.training import malloc
 from mtl_jax.types import InputError
 
-PRECISIONS = ("float32", "tf32", "bfloat16")  # tf32 is float32 on a CPU
-# Packages whose versions are recorded, and the modules to import; some are for development only.
-PACKAGES = {
-    **{
-        "jax": "jax",
-        "jaxlib": "jaxlib",
-        "torch": "torch",
-        "numpy": "numpy",
-        "scipy": "scipy",
-        "pydicom": "pydicom",
-        "imagecodecs": "imagecodecs",
-    },
-    **{"python-gdcm": "gdcm", "pylibjpeg-openjpeg": "openjpeg"},
-}
+# Packages whose versions are recorded where they are installed; some are for development only.
+PACKAGES = (
+    *("jax", "jaxlib", "jax-cuda13-plugin", "nvidia-cudnn-cu13", "flax", "optax"),
+    *("torch", "triton", "numpy", "scipy"),
+    *("pydicom", "imagecodecs", "python-gdcm", "pylibjpeg-openjpeg"),
+)
 
 
 def main() -> None:
@@ -65,40 +56,90 @@ def main() -> None:
     memory.add_argument("--folder", type=paths.path, help="folder for the ROIs")
     train = subjects.add_parser("train", help="whole runs at the paper's data size")
     train.add_argument("--epochs", type=int, default=200)
-    train.add_argument("--share", type=float, default=1.0, help="fraction of the paper's ROIs")
     study = subjects.add_parser(
         "study", help="replicas, and the projected time of the paper's study"
     )
     study.add_argument("--replicas", type=int, nargs="+", default=[1, 2, 4, 10, 20])
     scale = subjects.add_parser("scale", help="strong scaling over 1, 2, 4, ... devices")
     scale.add_argument("--cpu_devices", type=int, help="number of CPU devices to emulate")
-    for subject in (train, study, scale):
+    gpu = subjects.add_parser("gpu", help="all of training on one GPU, in a given time")
+    gpu.add_argument("--minutes", type=float, default=8, help="stop after these (default 8)")
+    gpu.add_argument("--table", type=paths.path, help="also write Markdown tables to this file")
+    gpu.add_argument("--epochs", type=int, default=200, help="of the whole run")
+    gpu.add_argument("--replicas", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32])
+    for subject in (train, gpu):
+        subject.add_argument("--share", type=float, default=1, help="fraction of the paper's ROIs")
+    for subject in (train, study, scale, gpu):
         subject.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
-    for subject in (study, scale):
-        subject.add_argument("--steps", type=int, default=20, help="steps per measurement")
-    study.add_argument("--against", choices=["torch"], help="needs the [bench] extra")
-    study.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=["float32"])
-    train.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
-    for subject in (roc, ingest, step, score, memory, train, study, scale):
+    for subject, steps in ((study, 20), (scale, 20), (gpu, 50)):
+        subject.add_argument("--steps", type=int, default=steps, help="steps per measurement")
+    for subject, precisions in ((study, ["float32"]), (gpu, ["tf32", "bfloat16", "float32"])):
+        subject.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=precisions)
+    train.add_argument("--precision", choices=PRECISIONS, default="float32")
+    for subject in (roc, ingest, step, score, memory, train, study, scale, gpu):
         subject.add_argument("--json", type=paths.path, help="also write the rows to this file")
     flags = parser.parse_args()
     _check(flags)
     malloc.keep_freed_memory()  # as in a job; this affects PyTorch too
-    versions = {"python": platform.python_version()} | {
-        package: version(package) for package in PACKAGES if find_spec(PACKAGES[package])
-    }
-    machine = {"system": platform.platform(), "cores": os.cpu_count()}
     rows = []
+    report = {"machine": _machine(), "versions": _versions(), "rows": rows}
     for row in MEASURES[flags.what](flags):
         print("  ".join(f"{k} {_short(v)}" for k, v in row.items()), flush=True)
         rows.append(row)
-        if flags.json:  # after each row, so that an interrupted benchmark keeps its results
-            report = {"machine": machine, "versions": versions, "rows": rows}
+        # After each row, so that an interrupted benchmark keeps its results.
+        if flags.json:
             flags.json.write_text(json.dumps(report, indent=1))
+        if getattr(flags, "table", None):
+            flags.table.write_text(_tables(report), encoding="utf-8")
+
+
+def _machine() -> dict[str, Any]:
+    """Return the machine, the command and the load before it."""
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    try:
+        gpu = subprocess.run(query, capture_output=True, text=True, timeout=60).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        gpu = ""
+    return {
+        "system": platform.platform(),
+        "cores": os.cpu_count(),
+        "gpu": gpu or None,  # name, driver version and memory
+        "date": time.strftime("%Y-%m-%d"),
+        "command": " ".join(["python", "tools/bench.py", *sys.argv[1:]]),
+        "load": os.getloadavg()[0],
+    }
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return versions
+
+
+def _tables(report: dict[str, Any]) -> str:
+    """Return the report as Markdown, with a table for each kind of row."""
+    facts = {**report["machine"], **report["versions"]}
+    parts = [", ".join(f"{name} {_short(value)}" for name, value in facts.items()) + "\n"]
+    kinds = dict.fromkeys(row["what"] for row in report["rows"])
+    for kind in kinds:
+        rows = [row for row in report["rows"] if row["what"] == kind]
+        names = list(dict.fromkeys(name for row in rows for name in row if name != "what"))
+        lines = [names, ["---"] * len(names), *([row.get(name) for name in names] for row in rows)]
+        parts += [f"**{kind}**\n", *("| " + " | ".join(map(_cell, line)) + " |" for line in lines)]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(_short(value)).replace("|", "\\|")
 
 
 def _check(flags: argparse.Namespace) -> None:
     """Raise InputError if a number is out of range."""
+    if getattr(flags, "minutes", 1) <= 0:
+        raise InputError(f"--minutes {flags.minutes:g}: expected a number above 0")
     for name in ("epochs", "steps", "replicas", "share"):
         value = getattr(flags, name, 1)
         for number in value if isinstance(value, list) else [value]:
@@ -109,10 +150,14 @@ def _check(flags: argparse.Namespace) -> None:
 
 
 def measure_roc(flags: argparse.Namespace) -> Iterator[dict]:
+    import bench_roc
+
     return bench_roc.study() if flags.calibrate else bench_roc.speed()
 
 
 def measure_ingest(flags: argparse.Namespace) -> Iterator[dict]:
+    import bench_ingest
+
     return bench_ingest.memory() if flags.memory else bench_ingest.speed()
 
 
@@ -134,9 +179,17 @@ def measure_study(flags: argparse.Namespace) -> Iterator[dict]:
     environment.start_jax()
     import bench_study
 
-    return bench_study.speed(
-        flags.against, flags.networks, flags.replicas, flags.precisions, flags.steps
-    )
+    return bench_study.speed(flags.networks, flags.replicas, flags.precisions, flags.steps)
+
+
+def measure_gpu(flags: argparse.Namespace) -> Iterator[dict]:
+    end = time.monotonic() + 60 * flags.minutes
+    # JAX would otherwise take three quarters of the memory, which PyTorch and a second process use.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    environment.start_jax()
+    import bench_gpu
+
+    return bench_gpu.speed(flags, end)
 
 
 def measure_scale(flags: argparse.Namespace) -> Iterator[dict]:
@@ -159,6 +212,8 @@ def measure_score(_: argparse.Namespace) -> Iterator[dict]:
 
 
 def measure_memory(flags: argparse.Namespace) -> Iterator[dict]:
+    import bench_memory
+
     counts = bench_memory.COUNTS + ((10**6,) if flags.million else ())
     return bench_memory.streamed(counts, flags.folder)
 
@@ -174,6 +229,7 @@ MEASURES = {
     "train": measure_train,
     "study": measure_study,
     "scale": measure_scale,
+    "gpu": measure_gpu,
     "score": measure_score,
     "memory": measure_memory,
 }

@@ -122,7 +122,7 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
         malloc.release_freed_memory()  # as a job does
 
     def draw_order(seed: int) -> EpochOrder:
-        indices, weight = dataset.epoch_order(jax.random.key(seed), len(source.label), BATCH)
+        indices, weight = dataset.epoch_order([seed], len(source.label), BATCH)
         return EpochOrder(indices, weight, jnp.full(len(indices), 1e-3))
 
     begin = time.perf_counter()

@@ -15,7 +15,6 @@ from bench_study import epoch_of_replicas
 from mtl_jax.models import alexnet
 from mtl_jax.models.base import init
 from mtl_jax.training import devices, feature_cache, optimizer
-from mtl_jax.training.replicas import Replicas
 
 
 def speed(networks: Sequence[str], steps: int, rounds: int = 3) -> Iterator[dict[str, Any]]:
@@ -32,10 +31,10 @@ def speed(networks: Sequence[str], steps: int, rounds: int = 3) -> Iterator[dict
             sharding = devices.batch_sharding(n)
             shared = devices.replicate(maps, sharding)
             candidates[f"shared {n}"] = epoch_of_replicas(
-                frozen, params, shared, first, None, "tf32", steps, sharding
+                frozen, params, shared, first, 1, "tf32", steps, sharding
             )
             candidates[f"own {n}"] = epoch_of_replicas(
-                frozen, params, maps, first, Replicas(n, 1) if n > 1 else None, "tf32", steps
+                frozen, params, maps, first, n, "tf32", steps, device_count=n
             )
         best = bench_step.time_in_turn(candidates, rounds)
         images = steps * bench_step.BATCH

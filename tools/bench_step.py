@@ -5,10 +5,11 @@ products and copies, measured in the same rounds. All candidates alternate in ea
 the fastest round of each, because other load only adds time.
 """
 
+import functools
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ import numpy as np
 
 from mtl_jax.config import NETWORKS
 from mtl_jax.models import alexnet
+from mtl_jax.models.precision import FLOAT32, compute_dtype, matmul_precision
 from mtl_jax.training import dataset, devices, feature_cache, objective, optimizer, predict
 from mtl_jax.training.step import make_step as make_pure_step
 from mtl_jax.types import Params, TrainState
@@ -32,6 +34,7 @@ CONVOLUTION_COSTS = {
 }
 WIDTHS = (2304, *alexnet.FULLY_CONNECTED.values(), 2)
 CONNECTED_COST = sum(a * b for a, b in zip(WIDTHS, WIDTHS[1:], strict=False))
+FORWARD_OPERATIONS = 2 * (sum(CONVOLUTION_COSTS.values()) + CONNECTED_COST)  # per ROI
 
 
 def speed(against: str | None, rounds: int = 8) -> Iterator[dict[str, Any]]:
@@ -48,9 +51,13 @@ def speed(against: str | None, rounds: int = 8) -> Iterator[dict[str, Any]]:
             candidates |= {"uncached": make_step(frozen, params, source, "C1")}
             candidates |= {"maps": _compute_activations(frozen[-1], params, source)}
         if against:
-            import bench_torch
+            import bench_torch as theirs
 
-            candidates |= {"theirs": bench_torch.step(len(frozen), gray, label)}
+            batch = theirs.ready_batch(gray, label)
+            order = np.zeros((1, BATCH), int)
+            candidates["theirs"] = theirs.training(
+                len(frozen), batch, order, "float32", theirs.EAGER
+            )
         best = time_in_turn(candidates, rounds)
         caching = best.get("maps", 0.0) / len(source.label) / 8 * BATCH
         ours = best["step"] + caching / EPOCHS
@@ -65,9 +72,10 @@ def speed(against: str | None, rounds: int = 8) -> Iterator[dict[str, Any]]:
         **reference(),
     }
     if against:
-        candidates |= {"theirs": bench_torch.scoring(np.concatenate([gray, gray]))}
+        batch = theirs.ready_batch(*(np.concatenate([part, part]) for part in (gray, label)))
+        candidates["theirs"] = theirs.scoring(batch, "float32", theirs.EAGER)
     best = time_in_turn(candidates, rounds)
-    forward = 2 * 2 * BATCH * (sum(CONVOLUTION_COSTS.values()) + CONNECTED_COST) / best["peak"]
+    forward = 2 * BATCH * FORWARD_OPERATIONS / best["peak"]
     halves = {name: seconds / 2 for name, seconds in best.items()}
     yield _row("scoring, 32 ROIs in 8 orientations", "all", halves["step"], halves, forward / 2)
 
@@ -117,40 +125,79 @@ def _compute_activations(last: str, params: Params, source: dataset.Dataset) -> 
     ]
 
 
-def reference(precision: str = "float32", size: int = 2048) -> dict[str, Callable[[], None]]:
-    """Return a matrix product and a copy of 128 MB, for the floor."""
-    a = jnp.ones((size, size), precision)
-    b = jnp.ones(32 * 2**20)
-    product, halve = jax.jit(jnp.matmul), jax.jit(lambda b: b * 0.5, donate_argnums=0)
-    buffer = [b]
+class Sizes(NamedTuple):
+    """Sizes of the operations of `reference`: large enough for the device's full rate."""
+
+    product: int  # rows of a square matrix
+    copy: int  # float32 numbers
+    repeats: int  # operations before waiting, so that starting them takes no time
+
+
+def on_gpu() -> bool:
+    return jax.default_backend() != "cpu"
+
+
+def sizes() -> Sizes:
+    return Sizes(8192, 2**28, 10) if on_gpu() else Sizes(2048, 2**25, 1)
+
+
+@functools.cache
+def reference(precision: str = FLOAT32) -> dict[str, Callable[[], None]]:
+    """Return matrix products in `precision` and copies, for the floor."""
+    size, copied, repeats = sizes()
+    # Random numbers: a GPU multiplies constants faster.
+    a = jax.random.normal(jax.random.key(0), (size, size), compute_dtype(precision))
+    with matmul_precision(precision):
+        product = jax.jit(jnp.matmul).lower(a, a).compile()
+    halve = jax.jit(lambda b: b * 0.5, donate_argnums=0)
+    buffer = [jnp.ones(copied)]
+
+    def multiply() -> None:
+        jax.block_until_ready([product(a, a) for _ in range(repeats)][-1])
 
     def copy() -> None:
-        buffer[0] = halve(buffer[0]).block_until_ready()
+        for _ in range(repeats):
+            buffer[0] = halve(buffer[0])
+        buffer[0].block_until_ready()
 
-    return {"product": lambda: product(a, a).block_until_ready(), "copy": copy}
+    return {"product": multiply, "copy": copy}
 
 
-def floor(frozen: int, best: dict[str, float]) -> float:
+def floor(frozen: int, best: dict[str, float], cached: bool = True) -> float:
     """Return the seconds of a step at the rates of `reference`: three passes of the trained layers
-    (the first has no input gradient), and the memory traffic of the update."""
-    trained = list(CONVOLUTION_COSTS.values())[frozen:]
+    (the first has no input gradient), one of the frozen layers if their activations are not
+    `cached`, and the memory traffic of the update."""
+    costs = list(CONVOLUTION_COSTS.values())
+    trained = costs[frozen:]
     operations = 3 * sum(trained) - (trained[0] if trained else 0) + 3 * CONNECTED_COST
+    operations += 0 if cached else sum(costs[:frozen])
     traffic = 5 * 4 * CONNECTED_COST  # reads of weight, velocity, gradient; writes of two
     return 2 * BATCH * operations / best["peak"] + traffic / best["bandwidth"]
 
 
-def time_in_turn(candidates: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
+def time_in_turn(
+    candidates: dict[str, Callable[[], None]], rounds: int, seconds: float = float("inf")
+) -> dict[str, float]:
     """Return the seconds of the fastest round of each candidate, which alternate; and, from
-    `reference`, `peak` in operations per second and `bandwidth` in bytes per second."""
+    `reference`, `peak` in operations per second and `bandwidth` in bytes per second.
+
+    After the first measured round, none begins later than `seconds`.
+    """
     best = dict.fromkeys(candidates, float("inf"))
+    measured = 0.0
     for number in range(rounds + 2):
+        if measured > seconds:
+            break
         for name, run in candidates.items():
             begin = time.perf_counter()
             run()
             if number >= 2:  # the first two compile and warm up
-                best[name] = min(best[name], time.perf_counter() - begin)
+                taken = time.perf_counter() - begin
+                best[name], measured = min(best[name], taken), measured + taken
     if "product" in best:
-        best |= {"peak": 2 * 2048**3 / best["product"], "bandwidth": 2 * 2**27 / best["copy"]}
+        size, copied, repeats = sizes()
+        best["peak"] = repeats * 2 * size**3 / best["product"]
+        best["bandwidth"] = repeats * 2 * 4 * copied / best["copy"]
     return best
 
 

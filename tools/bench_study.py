@@ -18,10 +18,10 @@ from jax.sharding import NamedSharding
 
 from mtl_jax.models import alexnet
 from mtl_jax.models.base import init
-from mtl_jax.training import dataset, devices, feature_cache, optimizer
+from mtl_jax.training import dataset, devices, feature_cache, optimizer, orientations
 from mtl_jax.training.epoch import EpochOrder, make_epoch
 from mtl_jax.training.objective import multi_task_objective
-from mtl_jax.training.replicas import Replicas, make_replicas, stack_replicas
+from mtl_jax.training.replicas import make_replicas, share, stack_replicas
 from mtl_jax.training.step import make_step
 from mtl_jax.types import Params, TrainState
 
@@ -55,7 +55,6 @@ STUDY = (
 
 
 def speed(
-    against: str | None,
     networks: Sequence[str],
     counts: Sequence[int],
     precisions: Sequence[str],
@@ -66,52 +65,61 @@ def speed(
     replicas; then the hours of the study at the best of them. `steps` is the number of steps per
     measurement."""
     source = bench_step.random_dataset(bench_step.ROIS)
-    gray, label = bench_step.make_first_batch(source)
-    hours: dict[str, dict[str, float]] = {precision: {} for precision in precisions}
+    params = jax.device_get(init(alexnet.AlexNet(), jax.random.key(0)))
+    best: dict[str, dict[str, float]] = {precision: {} for precision in precisions}
     for name in networks:
         frozen = optimizer.frozen_layers(name)
-        params = jax.device_get(init(alexnet.AlexNet(), jax.random.key(0)))
         feature_cache.clear_cache()
         maps, first = feature_cache.cached_source(alexnet.AlexNet(), params, source, frozen)
         for precision in precisions:
             candidates = {
-                f"replicas {n}": epoch_of_replicas(
-                    frozen, params, maps, first, make_replicas(n, 1), precision, steps
-                )
+                n: epoch_of_replicas(frozen, params, maps, first, n, precision, steps)
                 for n in counts
-            } | bench_step.reference(precision)
-            if against:
-                import bench_torch
+            }
+            rows = list(replica_rows(name, precision, candidates, steps, rounds))
+            yield from rows
+            best[precision][name] = max(row["ours"] for row in rows)
+    for precision, rates in best.items():
+        yield projection(precision, rates)
 
-                candidates["theirs"] = bench_torch.step(len(frozen), gray, label, precision)
-            best = bench_step.time_in_turn(candidates, rounds)
-            floor = bench_step.floor(len(frozen), best)
-            rates = {n: n * steps * bench_step.BATCH / best[f"replicas {n}"] for n in counts}
-            for n, rate in rates.items():
-                yield {
-                    "what": f"replicas, batch {bench_step.BATCH}",
-                    "network": name,
-                    "precision": precision,
-                    "replicas": n,
-                    "ours": rate,
-                    "times_one": n * rates[1] / rate if 1 in rates else None,
-                    "theirs": bench_step.BATCH / best["theirs"] if against else None,
-                    "ratio": rate * best["theirs"] / bench_step.BATCH if against else None,
-                    "floor": bench_step.BATCH / floor,
-                    "of_floor": rate * floor / bench_step.BATCH,
-                    "load": os.getloadavg()[0],
-                }
-            steps_in_all = sum(t.count * t.steps for t in STUDY if t.network == name)
-            hours[precision][name] = steps_in_all * bench_step.BATCH / max(rates.values()) / 3600
-    for precision, of_networks in hours.items():
-        measured = [t for t in STUDY if t.network in of_networks]
+
+def replica_rows(
+    name: str,
+    precision: str,
+    candidates: dict[int, Callable[[], None]],
+    steps: int,
+    rounds: int,
+    seconds: float = float("inf"),
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for each number of replicas, from functions that take `steps` steps of them."""
+    best = bench_step.time_in_turn(candidates | bench_step.reference(precision), rounds, seconds)
+    floor = bench_step.floor(len(optimizer.frozen_layers(name)), best)
+    rates = {n: n * steps * bench_step.BATCH / best[n] for n in candidates}
+    for n, rate in rates.items():
         yield {
-            "what": "the paper's study, projected",
+            "what": f"replicas, batch {bench_step.BATCH}",
+            "network": name,
             "precision": precision,
-            "trainings": sum(t.count for t in measured),
-            "steps": sum(t.count * t.steps for t in measured),
-            "hours": sum(of_networks.values()),
+            "replicas": n,
+            "ours": rate,
+            "times_one": n * rates[1] / rate if 1 in rates else None,
+            "floor": bench_step.BATCH / floor,
+            "of_floor": rate * floor / bench_step.BATCH,
+            "load": os.getloadavg()[0],
         }
+
+
+def projection(precision: str, rates: dict[str, float]) -> dict[str, Any]:
+    """Return the row of the study's hours at these images per second of each network."""
+    measured = [t for t in STUDY if t.network in rates]
+    images = [t.count * t.steps * bench_step.BATCH for t in measured]
+    return {
+        "what": "the paper's study, projected",
+        "precision": precision,
+        "trainings": sum(t.count for t in measured),
+        "steps": sum(t.count * t.steps for t in measured),
+        "hours": sum(n / rates[t.network] for n, t in zip(images, measured, strict=True)) / 3600,
+    }
 
 
 def epoch_of_replicas(
@@ -119,29 +127,41 @@ def epoch_of_replicas(
     params: Params,
     source: dataset.BatchSource,
     first: str,
-    replicas: Replicas | None,
+    runs: int,
     precision: str,
     steps: int,
     sharding: NamedSharding | None = None,
+    device_count: int = 1,
 ) -> Callable[[], None]:
-    """Return a function that takes `steps` steps of all `replicas`, as `training.fit` does."""
-    computed = "float32" if precision == "tf32" else precision
+    """Return a function that takes `steps` steps of all `runs`, as `training.fit` does, and waits.
+
+    Several runs are replicas, as many on each of `device_count` devices. The other benchmarks use
+    epochs and replicas only through this function.
+    """
+    replicas = make_replicas(runs, device_count)
     network = alexnet.AlexNet(dropout=0.5)
     tx = optimizer.freeze(optimizer.sgd(0.9, 0.0005), frozen)
-    objective = multi_task_objective(network, (1.0,), first, precision=computed)
+    task_weights = (1.0,) * (int(source.task.max()) + 1)
+    objective = multi_task_objective(network, task_weights, first, precision=precision)
     epoch = make_epoch(make_step(objective, tx), sharding, False, replicas)
     one = TrainState(jnp.int32(0), params, tx.init(params))
     count = replicas.count if replicas else 1
     state = [
         stack_replicas([one] * count, replicas) if replicas else devices.replicate(one, sharding)
     ]
-    indices = np.random.default_rng(0).integers(0, 8 * bench_step.ROIS, (steps, bench_step.BATCH))
+    indices, source = random_order(source, steps), share(source, replicas)
     order = EpochOrder(jnp.asarray(indices), jnp.ones(indices.shape, bool), jnp.full(steps, 1e-3))
     key, order = (stack_replicas([each] * count, replicas) for each in (jax.random.key(0), order))
 
     def run_epoch() -> None:
-        # TF32 is the default of JAX for float32 on a GPU.
-        with jax.default_matmul_precision("highest" if precision == "float32" else "default"):
-            state[0], _ = epoch(state[0], source, order, key, lambda done: None)
+        state[0], read = epoch(state[0], source, order, key, lambda done: None)
+        read()
 
     return run_epoch
+
+
+def random_order(source: dataset.BatchSource, steps: int) -> np.ndarray:
+    """Return indices (steps, batch) of the images of `source`."""
+    count = len(source.label)
+    count *= 1 if isinstance(source, dataset.Activations) else orientations.COUNT
+    return np.random.default_rng(0).integers(0, count, (steps, bench_step.BATCH))

@@ -28,12 +28,8 @@ def speed(
     networks: Sequence[str], epochs: int, share: float, precision: str
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each network: a run of `epochs` epochs on a fraction of the paper's ROIs."""
-    rng = np.random.default_rng(0)
-    counts = [max(2, round(share * n)) for n in ROIS.values()]
-    pixels = [rng.normal(0, 500, (n, 128, 128)).astype(np.int16) for n in counts]
-    source = dataset.make_dataset(
-        pixels, [np.arange(n) % 2 for n in counts], *dataset.pixel_statistics(pixels)
-    )
+    source = papers_dataset(share)
+    rois = len(source.label)
     network = alexnet.AlexNet(dropout=0.5)
     params = jax.device_get(init(network, jax.random.key(0)))
     train_config = config.default().train
@@ -58,14 +54,30 @@ def speed(
             )
             fit([run], source, training)
             seconds = time.perf_counter() - begin
-        steps = dataset.steps_per_epoch(sum(counts), train_config.batch_size)
+        steps = dataset.steps_per_epoch(rois, train_config.batch_size)
         yield {
-            "what": f"training, {epochs} epochs of {sum(counts)} ROIs, batch 128",
+            "what": f"training, {epochs} epochs of {rois} ROIs, batch 128",
             "network": name,
             "precision": precision,
             "seconds": seconds,
             "first_epoch": ends[0] - begin,  # with compilation and the activations of frozen layers
             "other_epochs": float(np.median(np.diff(ends))) if epochs > 1 else None,
             "ours": epochs * steps * bench_step.BATCH / seconds,
+            "peak_gb": peak_memory(),  # in this process so far
             "load": os.getloadavg()[0],
         }
+
+
+def papers_dataset(share: float) -> dataset.Dataset:
+    """Return random ROIs of three tasks: a fraction of as many as in the paper."""
+    rng = np.random.default_rng(0)
+    counts = [max(2, round(share * n)) for n in ROIS.values()]
+    pixels = [rng.normal(0, 500, (n, 128, 128)).astype(np.int16) for n in counts]
+    labels = [np.arange(n) % 2 for n in counts]
+    return dataset.make_dataset(pixels, labels, *dataset.pixel_statistics(pixels))
+
+
+def peak_memory() -> float | None:
+    """Return the most GB that JAX has used on the device in this process; None on a CPU."""
+    stats = jax.local_devices()[0].memory_stats()
+    return stats["peak_bytes_in_use"] / 1e9 if stats else None

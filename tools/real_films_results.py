@@ -35,7 +35,7 @@ SIZES = {"up to 10 mm": (0, 10), "10 to 20 mm": (10, 20), "above 20 mm": (20, np
 VOLUME_COLUMNS = ["patient_id", "side", "abnormality", "view", "ddsm_volume_class"]
 # Settings that the page names otherwise, and those of the machine and of the report.
 OMITTED = ("data.sources", "data.cache", "data.workers", "data.phantom.", "analysis.")
-OMITTED += ("train.checkpoint_epochs",)
+OMITTED += ("train.checkpoint_minutes",)
 # The columns of predictions.csv that the runs of a condition share.
 CONDITION = ("approach", "network", "split", "target_cases")
 ROW = ("study", *CONDITION[1:], "unit", "method", "estimator", "auc", "se", "ci_low", "ci_high")

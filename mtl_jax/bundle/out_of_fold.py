@@ -12,6 +12,7 @@ from mtl_jax.config_diff import changed_fields, format_changes
 from mtl_jax.experiments import scores as score_tables
 from mtl_jax.experiments.scores import Scores, aggregate
 from mtl_jax.io import workdir
+from mtl_jax.training import software
 from mtl_jax.types import InputError
 
 # Fields that two runs must share for the scores of one to calibrate the other.
@@ -203,7 +204,7 @@ def _training(record: dict[str, Any], study: Study) -> dict[str, Any]:
     training["train"]["epochs"] = study.config["train"]["epochs"]
     if not (settings["train"]["match_steps"] or has_option(record["approach"], MATCHED_STEPS)):
         training["train"]["epochs_of_the_run"] = settings["train"]["epochs"]
-    return training | {"precision": provenance["precision"]}
+    return training | {"precision": software.add_later_fields(provenance)["precision"]}
 
 
 def read_study(folder: Path) -> Study:

@@ -16,6 +16,7 @@ from mtl_jax.experiments.splits import Split, run_rows
 from mtl_jax.experiments.study_inputs import StudyInputs
 from mtl_jax.models import registry
 from mtl_jax.models.base import init
+from mtl_jax.models.precision import FLOAT32, compute_dtype, matmul_precision
 from mtl_jax.training import orientations
 from mtl_jax.training.dataset import steps_per_epoch
 from mtl_jax.training.optimizer import frozen_layers, make_optimizer
@@ -129,19 +130,18 @@ def _count_bytes(tree: Any) -> int:
     return sum(4 * leaf.size for leaf in jax.tree.leaves(tree))
 
 
-def roi_bytes(backbone: str, network: str) -> float:
-    """Return the memory per ROI of the training dataset: its pixels, or the frozen-feature cache of
-    its eight orientations if that is larger."""
-    pixels = 2 * ROI_PIXELS**2
-    frozen = frozen_layers(network)
-    if not frozen:
-        return pixels
+def roi_bytes(backbone: str, cached: tuple[str, ...]) -> tuple[float, float]:
+    """Return the memory per ROI of the training dataset: its pixels, and the activations of the
+    `cached` layers in its eight orientations."""
+    pixels = 2.0 * ROI_PIXELS**2
+    if not cached:
+        return pixels, 0.0
     model = registry.build(backbone)
     params = jax.eval_shape(lambda: init(model, jax.random.key(0)))
     image = jax.ShapeDtypeStruct((1, ROI_PIXELS, ROI_PIXELS, 1), jnp.float32)
-    apply = functools.partial(model.apply, last=frozen[-1])
+    apply = functools.partial(model.apply, last=cached[-1])
     features = jax.eval_shape(apply, {"params": params}, image)
-    return max(pixels, 4 * orientations.COUNT * features.size)
+    return pixels, 4.0 * orientations.COUNT * features.size
 
 
 @functools.cache
@@ -159,11 +159,12 @@ def layer_operations(backbone: str) -> dict[str, float]:
     return operations
 
 
-def measure_speed(size: int = 1024, seconds: float = 0.5) -> float:
-    """Return the operations per second of matrix products on this device: about the upper limit of
-    training."""
-    a = jnp.ones((size, size))
-    product = jax.jit(jnp.matmul)
+def measure_speed(size: int = 1024, seconds: float = 0.5, precision: str = FLOAT32) -> float:
+    """Return the operations per second of matrix products on this device, in a precision of
+    config.train: about the upper limit of training."""
+    a = jnp.ones((size, size), compute_dtype(precision))
+    with matmul_precision(precision):
+        product = jax.jit(jnp.matmul).lower(a, a).compile()
     product(a, a).block_until_ready()
     begin, count = time.monotonic(), 0
     while time.monotonic() - begin < seconds:

@@ -148,7 +148,7 @@ class DurationEstimate:
         now, group = self._clock(), self._group
         if group is None:
             return
-        if self._completed is None:
+        if self._completed is None or completed < self._completed:  # a group trained anew
             self._first = completed
         elif self._completed == self._first:
             self._prepared = now - self._group_begin

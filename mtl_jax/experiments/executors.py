@@ -1,5 +1,6 @@
 """Train the missing runs of a stage, in this process or on a Ray cluster."""
 
+import sys
 from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,14 @@ from ml_collections import ConfigDict
 from mtl_jax.experiments.compute_cost import n_epochs, n_training_rois, roi_bytes, training_bytes
 from mtl_jax.experiments.run_data import subset_key
 from mtl_jax.experiments.study_inputs import StudyInputs
-from mtl_jax.experiments.train_runs import train_and_score
-from mtl_jax.training import multihost
+from mtl_jax.experiments.train_runs import cached_layers, train_and_score
+from mtl_jax.io.progress import write_line
+from mtl_jax.models import registry
+from mtl_jax.models.base import has_convolutions
+from mtl_jax.training import feature_cache, memory, multihost
 from mtl_jax.training.optimizer import frozen_layers
-from mtl_jax.training.replicas import Replicas, make_replicas, max_datasets, max_runs
-from mtl_jax.types import Run
+from mtl_jax.training.replicas import Replicas, make_replicas
+from mtl_jax.types import InputError, Run
 
 
 class Callbacks(NamedTuple):
@@ -51,17 +55,67 @@ def run_locally(
     missing_ids = set(multihost.from_primary(lambda: [r.id for r in missing_runs(runs, folder)]))
     for trained, replicas in plan_groups(runs, missing_ids, inputs, c):
         callbacks.on_start()
+        if not _fits(trained, replicas, folder, inputs, c, callbacks):
+            _train_halves(missing_runs(trained, folder), replicas, folder, inputs, c, callbacks)
+        for run in trained:
+            callbacks.on_finished(run)
+
+
+def _fits(
+    runs: Sequence[Run],
+    replicas: Replicas | None,
+    folder: Path,
+    inputs: StudyInputs,
+    c: ConfigDict,
+    callbacks: Callbacks,
+) -> bool:
+    """Train and score a group; return False if a device has too little memory for its replicas."""
+    try:
         train_and_score(
-            trained,
-            [folder / "runs" / run.id for run in trained],
+            runs,
+            [folder / "runs" / run.id for run in runs],
             *inputs.run_inputs,
             c,
             replicas,
             on_phase=callbacks.on_phase,
             on_steps=callbacks.on_steps,
         )
-        for run in trained:
-            callbacks.on_finished(run)
+    except jax.errors.JaxRuntimeError as error:
+        if not memory.is_exhausted(error):
+            raise
+        if replicas is None or replicas.width == 1:
+            raise InputError(
+                f"run {runs[0].id}: the device has too little memory"
+                f" ({memory.device_bytes() / 1e9:.3g} GB for JAX); lower config.train.batch_size,"
+                " or free memory that other programs use there"
+            ) from error
+        return False
+    return True
+
+
+def _train_halves(
+    runs: Sequence[Run],
+    replicas: Replicas,
+    folder: Path,
+    inputs: StudyInputs,
+    c: ConfigDict,
+    callbacks: Callbacks,
+) -> None:
+    """Train the runs of a group that does not fit as two groups, from their checkpoints if any."""
+    width = -(-replicas.width // 2)
+    half = replicas._replace(width=width)
+    write_line(
+        f"mtl_jax: note: {replicas.width} runs on a device need more memory than it has: training"
+        f" {width} at a time; set config.replicas={half.count}",
+        sys.stderr,
+    )
+    feature_cache.clear_cache()
+    for begin in range(0, len(runs), half.count):
+        if not _fits(runs[begin : begin + half.count], half, folder, inputs, c, callbacks):
+            raise InputError(
+                f"run {runs[begin].id}: {width} runs on a device need more memory than it has; set"
+                f" config.replicas={max(1, half.count // 2)}"
+            )
 
 
 def plan_groups(
@@ -127,17 +181,24 @@ def _split_into_groups(
 
 
 def _max_group_size(run: Run, inputs: StudyInputs, c: ConfigDict) -> tuple[int, int]:
-    """Return how many runs like `run` can train together, and on how many different subsets."""
+    """Return how many runs like `run` can train together, and on how many different subsets.
+
+    It is one per device on CPUs, whose cores one run keeps busy, and where convolutions are
+    computed in each step: the replicas of a device would make grouped convolutions of them, whose
+    backward passes are slow on GPUs (docs/benchmarks.md).
+    """
     if c.replicas:
         return c.replicas, c.replicas
-    state_bytes, image_bytes = training_bytes(inputs.backbone(run), run.network, c.train)
-    n_runs = max_runs(state_bytes + c.train.batch_size * image_bytes, c.devices)
+    backbone, cached = inputs.backbone(run), cached_layers(run, c)
+    network = registry.build(backbone)
+    n_runs, first = c.devices, network.layers[len(cached)]
+    if jax.default_backend() != "cpu" and not has_convolutions(network, first):
+        state_bytes, image_bytes = training_bytes(backbone, run.network, c.train)
+        n_runs = memory.max_runs(state_bytes + c.train.batch_size * image_bytes, c.devices)
     if n_runs == 1:
         return 1, 1
-    cached_network = run.network if c.feature_cache == "auto" else "C0"
-    stored_bytes = roi_bytes(inputs.backbone(run), cached_network)
     n_rois = n_training_rois(run, inputs.collections, inputs.split)
-    return n_runs, max_datasets(n_rois * stored_bytes)
+    return n_runs, memory.max_datasets(*(n_rois * each for each in roi_bytes(backbone, cached)))
 
 
 def run_on_ray(

@@ -164,7 +164,7 @@ def _read_provenance(folder: Path, run: Run) -> dict[str, Any]:
 def _reject_difference(
     recorded: Mapping[str, Any], expected: Mapping[str, Any], run: Run, accept_versions: bool
 ) -> None:
-    recorded = add_later_settings(recorded, expected)
+    recorded = add_later_settings(software.add_later_fields(recorded), expected)
     changes = changed_fields(recorded, expected, ignored=(VERSIONS_BEFORE,))
     if not all(map(software.may_differ, changes)):
         ordered = sorted(changes.items(), key=lambda change: software.may_differ(change[0]))

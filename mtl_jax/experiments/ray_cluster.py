@@ -146,6 +146,7 @@ def run_task(
     An earlier attempt that Ray considers lost may still write. The lock makes this attempt wait; it
     then finds the run finished.
     """
+    environment.set_deterministic(json.loads(settings)["deterministic"])
     _start_jax(run, gpus, platform)
     with contextlib.chdir(directory):
         run_folder = Path(folder) / "runs" / run.id

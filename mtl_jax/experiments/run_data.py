@@ -1,5 +1,6 @@
 """Select the training and evaluation ROIs of runs and put them in datasets."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -7,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mtl_jax.config import PERMUTED_LABELS, has_option
+from mtl_jax.data import shards
 from mtl_jax.data.array_rows import Rows
 from mtl_jax.experiments import splits
 from mtl_jax.experiments.inner_set import draw_inner, reject_empty
@@ -118,4 +120,11 @@ def _make_dataset(
         np.concatenate([subset.std for _, _, subset in tables]),
         stream,
         [tasks.index(name) for name, _ in task_rows],
+        " ".join(_origin(collections[name], rows) for name, rows in task_rows),
     )
+
+
+def _origin(rois: RoiSet, rows: np.ndarray) -> str:
+    """Return what identifies the pixels of these rows of a collection."""
+    digest = hashlib.sha256(np.ascontiguousarray(rows, np.int64).data).hexdigest()
+    return f"{shards.content_digest(rois)} {digest}"

@@ -37,7 +37,7 @@ def estimate_by_zeros(
     if not groups:
         return "estimated duration: unknown, because the runs train on a cluster"
     work = groups[0]
-    speed = measure_speed()
+    speed = measure_speed(precision=c.train.precision)
     estimate = DurationEstimate(time.monotonic(), evaluation_seconds)
     estimate.plan(groups)
     most = "at most " if c.train.early_stopping.fraction > 0 else ""
@@ -73,13 +73,15 @@ def time_steps(work: Work, c: ConfigDict, inputs: StudyInputs) -> tuple[int, flo
         stack_replicas([tree] * n_replicas, replicas) for tree in (state, order, key)
     )
     if sharding := training.sharding():
-        state, source = (devices.replicate(tree, sharding) for tree in (state, source))
+        state = devices.replicate(state, sharding)
+    source = training.place(source)
     epoch = training.epoch(first, on_host=False)
     ends = [time.monotonic()]
     while len(ends) < 3 or (
         (len(ends) - 2) * n_steps < MIN_STEPS and ends[-1] - ends[1] < MAX_SECONDS
     ):
-        state, _ = epoch(state, source, order, keys, lambda steps: None)
+        state, read = epoch(state, source, order, keys, lambda steps: None)
+        read()
         ends.append(time.monotonic())
     timed = (len(ends) - 2) * n_steps
     seconds = (ends[-1] - ends[1]) / timed
@@ -92,7 +94,8 @@ def _zeros(network: Network, params: Params, cached: tuple[str, ...]) -> tuple[B
     if not cached:
         pixels = jnp.zeros((ROIS, ROI_PIXELS, ROI_PIXELS), jnp.int16)
         one = jnp.ones(1)
-        return Dataset(pixels, label, label, label, one, one), network.layers[0]
+        digest = np.zeros(32, np.uint8)
+        return Dataset(pixels, label, label, label, one, one, digest), network.layers[0]
     image = jax.ShapeDtypeStruct((ROIS, ROI_PIXELS, ROI_PIXELS, 1), jnp.float32)
     values = jax.eval_shape(
         lambda p, x: network.apply({"params": p}, x, last=cached[-1]), params, image

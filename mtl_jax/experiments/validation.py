@@ -18,7 +18,7 @@ from mtl_jax.models.base import Network
 from mtl_jax.training.predict import Predictor
 from mtl_jax.types import Params, RoiSet, Run
 
-Validate = Callable[[Params], dict[str, float]]
+Validate = Callable[[Params], Callable[[], dict[str, float]]]  # the result waits for the scores
 InnerLoss = Callable[[Params], float]
 T = TypeVar("T")
 # Smallest probability of the true class, so that the loss is finite.
@@ -33,7 +33,8 @@ def make_validators(
     cached: tuple[str, ...],
     stream: str,
 ) -> dict[Run, Validate]:
-    """Return, for each run of a fold, a function from parameters to validation loss and AUC.
+    """Return, for each run of a fold, a function from parameters to one that waits for the
+    validation loss and AUC.
 
     Runs without a fold are scored on the test set, which is not evaluated before training ends.
     Runs that differ only in initialization share their ROIs.
@@ -78,8 +79,11 @@ def _inner_loss(predictor: Predictor, labels: np.ndarray, params: Params) -> flo
     return loss_and_auc(labels, predictor(params)).get("validation_loss", math.inf)
 
 
-def _validate(predictor: Predictor, labels: np.ndarray, params: Params) -> dict[str, float]:
-    return loss_and_auc(labels, predictor(params))
+def _validate(
+    predictor: Predictor, labels: np.ndarray, params: Params
+) -> Callable[[], dict[str, float]]:
+    read_scores = predictor.start(params)
+    return lambda: loss_and_auc(labels, read_scores())
 
 
 def loss_and_auc(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:

@@ -31,6 +31,7 @@ IGNORED_FIELDS = (
     "ray.cpus",
     "ray.gpus",
     "stream",
+    "train.checkpoint_minutes",
     "train.validation_epochs",
     "train.writers",
     *old_names.REMOVED_IN_0_3,

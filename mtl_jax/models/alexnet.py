@@ -20,6 +20,7 @@ from mtl_jax.models.base import (
     init,
 )
 from mtl_jax.models.max_pool import max_pool
+from mtl_jax.models.precision import FLOAT32
 from mtl_jax.models.response_norm import (
     MAX_PADDING,
     Lrn,
@@ -115,7 +116,12 @@ def conv_padding(name: str, lrn: Lrn) -> tuple[int, int]:
 
 
 def forward(
-    params: Params, x: jax.Array, first: str = "C1", last: str = "F5", lrn: Lrn = False
+    params: Params,
+    x: jax.Array,
+    first: str = "C1",
+    last: str = "F5",
+    lrn: Lrn = False,
+    precision: str = FLOAT32,
 ) -> jax.Array:
     """Apply layers `first` to `last` of AlexNet, without dropout.
 
@@ -130,6 +136,8 @@ def forward(
         Names of layers, both included.
     lrn : bool or tuple of Normalization
         Local response normalization; see `models.response_norm`.
+    precision : str
+        Precision of products and convolutions; see `models.precision`.
 
     Returns
     -------
@@ -137,7 +145,8 @@ def forward(
         Output of `last` after rectifier and pooling; for F5 the logits (n, outputs).
     """
     outputs = params["F5"]["kernel"].shape[-1] if last == "F5" else 2
-    return AlexNet(outputs, lrn=lrn).apply({"params": params}, jnp.asarray(x), first, last)
+    network = AlexNet(outputs, lrn=lrn)
+    return network.apply({"params": params}, jnp.asarray(x), first, last, precision=precision)
 
 
 LAYERS = AlexNet().layers

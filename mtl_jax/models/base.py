@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mtl_jax.models.initialization import INITIALIZATIONS, reinitialize
+from mtl_jax.models.precision import FLOAT32, matmul_precision
 from mtl_jax.models.resample import resample
 from mtl_jax.models.response_norm import Normalization
 from mtl_jax.types import ROI_PIXELS, InputError, Params
@@ -56,15 +57,25 @@ class Network(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, first: str = "C1", last: str = "F5", train: bool = False
+        self,
+        x: jax.Array,
+        first: str = "C1",
+        last: str = "F5",
+        train: bool = False,
+        precision: str = FLOAT32,
     ) -> jax.Array:
         """Apply layers `first` to `last`, both included, to `x`; `train` applies dropout.
 
         `x` are images (n, 128, 128, 3), resampled to `input_size` before C1, or the output of the
         layer before `first`. Gray images may have one channel (n, 128, 128, 1), which costs a third
         of three equal channels. The result is the output after rectifier, normalization and
-        pooling; for F5 the logits (n, outputs).
+        pooling; for F5 the logits (n, outputs). `precision` is that of products and convolutions
+        (`models.precision`), on any device and whatever JAX's default is.
         """
+        with matmul_precision(precision):
+            return self._apply_layers(x, first, last, train)
+
+    def _apply_layers(self, x: jax.Array, first: str, last: str, train: bool) -> jax.Array:
         for name in self.layers_between(first, last):
             if name in self.stages:
                 if name == self.stages[0] and self.input_size:
@@ -173,6 +184,17 @@ def output_shapes(network: Network) -> dict[str, tuple[int, ...]]:
         x = jax.eval_shape(functools.partial(network.apply, first=name, last=name), variables, x)
         shapes[name] = x.shape[1:]
     return shapes
+
+
+@functools.cache
+def has_convolutions(network: Network, first: str) -> bool:
+    """Return whether the layers from `first` on compute a convolution."""
+    params = {path: _like(shape) for path, shape in param_shapes(network).items()}
+    before = dict(zip(network.layers[1:], network.layers, strict=False)).get(first)
+    shape = output_shapes(network)[before] if before else (ROI_PIXELS, ROI_PIXELS, 1)
+    apply = functools.partial(network.apply, first=first)
+    traced = jax.make_jaxpr(apply)({"params": unflatten_dict(params, sep="/")}, _like((1, *shape)))
+    return "conv_general_dilated" in str(traced)
 
 
 @functools.cache

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mtl_jax.models.precision import HIGHEST
+
 CLASSES = 32
 MAP_COUNTS = (2, 3, 4)
 WALKERS, BURN_IN, STEPS = 384, 8, 20
@@ -60,7 +62,8 @@ def render(key: jax.Array, label: jax.Array, size: int) -> jax.Array:
 
     def walk(position: jax.Array, choice: jax.Array) -> tuple[jax.Array, jax.Array]:
         chosen = jnp.take_along_axis(maps, choice.T[:, :, None, None], axis=1)
-        position = jnp.einsum("nwij,nwj->nwi", chosen[..., :2], position) + chosen[..., 2]
+        moved = jnp.einsum("nwij,nwj->nwi", chosen[..., :2], position, precision=HIGHEST)
+        position = moved + chosen[..., 2]
         return position, position
 
     _, path = jax.lax.scan(walk, start, choices)
@@ -71,7 +74,7 @@ def render(key: jax.Array, label: jax.Array, size: int) -> jax.Array:
     zoom = (0.3 + 0.3 * uniform[0])[:, None, None]
     cos, sin = jnp.cos(2 * jnp.pi * uniform[1]), jnp.sin(2 * jnp.pi * uniform[1])
     rotation = jnp.stack([jnp.stack([cos, sin], -1), jnp.stack([-sin, cos], -1)], -2)
-    points = jnp.einsum("nij,npj->npi", rotation, points * zoom / rms)
+    points = jnp.einsum("nij,npj->npi", rotation, points * zoom / rms, precision=HIGHEST)
     points += 0.3 * (uniform[2:].T[:, None] - 0.5)
     pixel = jnp.floor((points + 1) * size / 2).astype(jnp.int32)
     image = jnp.zeros((n, size, size)).at[jnp.arange(n)[:, None], pixel[..., 0], pixel[..., 1]]

@@ -13,6 +13,7 @@ import numpy as np
 
 from mtl_jax import weights
 from mtl_jax.models import alexnet
+from mtl_jax.models.precision import compute_dtype, matmul_precision
 from mtl_jax.types import Params
 
 HIDDEN = 4096  # nodes of F1 and F2 in Krizhevsky et al. 2012
@@ -31,7 +32,7 @@ class NetworkConfig(NamedTuple):
     # Kernels minus their mean, divided by their standard deviation, times a trained gain (Brock et
     # al. 2021, arXiv:2101.08692).
     weight_standardization: bool
-    bfloat16: bool  # compute in bfloat16; parameters stay float32
+    precision: str  # of the training step, as in config.train; parameters stay float32
 
 
 def init(config: NetworkConfig, key: jax.Array) -> Params:
@@ -67,11 +68,22 @@ def logits(
     key: jax.Array | None = None,
 ) -> jax.Array:
     """Return the logits (n, classes) float32 of images; without `key` there is no dropout."""
-    x, plain = images, export_convolutions(config, params)
+    with matmul_precision(config.precision):
+        return _logits(config, params, images, dropout, key)
+
+
+def _logits(
+    config: NetworkConfig,
+    params: Params,
+    images: jax.Array,
+    dropout: float,
+    key: jax.Array | None,
+) -> jax.Array:
+    plain = export_convolutions(config, params)
     head = {name: layer for name, layer in params.items() if name not in plain}
-    if config.bfloat16:
-        x, plain, head = jax.tree.map(lambda a: a.astype(jnp.bfloat16), (x, plain, head))
-    x = alexnet.forward(plain, x, "C1", "C5")
+    dtype = compute_dtype(config.precision)
+    x, plain, head = jax.tree.map(lambda a: a.astype(dtype), (images, plain, head))
+    x = alexnet.forward(plain, x, "C1", "C5", precision=config.precision)
     x = x.mean((1, 2)) if config.head == "pooled" else x.reshape(len(x), -1)
     for number, name in enumerate(sorted(head.keys() - {"classes"})):
         x = jax.nn.relu(x @ head[name]["kernel"] + head[name]["bias"])

@@ -21,13 +21,21 @@ from ml_collections import ConfigDict
 from mtl_jax import weights
 from mtl_jax.config import default
 from mtl_jax.io import workdir
+from mtl_jax.models.precision import FLOAT32
 from mtl_jax.pretraining import network
 from mtl_jax.pretraining.image_sources import open_task
 from mtl_jax.pretraining.objective import classification_objective, sum_metrics
 from mtl_jax.pretraining.task import Examples, Task
 from mtl_jax.training import devices, optimizer
 from mtl_jax.training.checkpoint import VERSIONS_BEFORE, Checkpoints, versions_before
-from mtl_jax.training.loop import Loop, LoopRun, ProgressCallback, resume, run_epochs
+from mtl_jax.training.loop import (
+    Loop,
+    LoopRun,
+    ProgressCallback,
+    ReadRecords,
+    resume,
+    run_epochs,
+)
 from mtl_jax.training.schedules import learning_rates
 from mtl_jax.training.setup import FIELDS_WITHOUT_EFFECT, reject_unknown_entries
 from mtl_jax.training.step import Metrics, Step, make_step
@@ -42,7 +50,7 @@ def pretrain(c: ConfigDict, folder: Path) -> str:
 
     The folder then has config.json, environment.json, history.jsonl, checkpoint/, and weights/ for
     `--config.weights`. An interrupted training resumes from its last checkpoint; the weights are
-    bit-identical.
+    bit-identical on CPUs, and on GPUs with config.deterministic, otherwise equal within rounding.
     """
     reject_unknown_entries(c.train)
     with workdir.lock(folder):
@@ -92,7 +100,7 @@ def _train(c: ConfigDict, folder: Path, device_kinds: list[str]) -> None:
         _PretrainingEpoch(c, folder, task, tx, dropout_key, sharding),
         steps=task.steps,
         epochs=c.train.epochs,
-        checkpoint_epochs=c.train.checkpoint_epochs,
+        checkpoint_minutes=c.train.checkpoint_minutes,
         writers=c.train.writers,
     )
     state = run_epochs(loop, devices.replicate(state, sharding), begin)
@@ -113,7 +121,7 @@ def _network_config(c: ConfigDict, task: Task, size: int) -> network.NetworkConf
         s.head,
         s.initialization,
         s.weight_standardization,
-        c.train.precision == "bfloat16",
+        c.train.precision,
     )
 
 
@@ -130,13 +138,13 @@ class _PretrainingEpoch:
 
     def __call__(
         self, state: TrainState, done: int, progress: ProgressCallback
-    ) -> tuple[TrainState, list[EpochRecord]]:
+    ) -> tuple[TrainState, ReadRecords]:
         """Return the state after the epoch after `done` epochs, and its record."""
         s, t, task = self.c.pretraining, self.c.train, self.task
         size = s.small_size if done < s.small_epochs else s.size
         config = _network_config(self.c, task, size)
         step = _compile_step(config, self.c.model.dropout, self.tx)
-        steps = done * task.steps + jnp.arange(task.steps)
+        steps = done * task.steps + np.arange(task.steps)
         rates = learning_rates(t, steps, t.epochs * task.steps)
         train_sums = []
         for number, examples in enumerate(task.train_batches(done, size)):
@@ -161,7 +169,7 @@ class _PretrainingEpoch:
                 f"{self.folder}: the loss is NaN or infinite in epoch {done + 1}; lower "
                 f"config.train.learning_rate ({t.learning_rate})"
             )
-        return state, [record]
+        return state, lambda: [record]
 
 
 @functools.cache
@@ -206,6 +214,7 @@ def _make_weights(
 
 @partial(jax.jit, static_argnums=0)
 def _evaluate(config: network.NetworkConfig, params: Params, examples: Examples) -> Metrics:
+    config = config._replace(precision=FLOAT32)
     return sum_metrics(network.logits(config, params, examples.image), examples)
 
 

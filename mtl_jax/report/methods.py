@@ -23,6 +23,7 @@ SCHEDULES = {
     "cosine": "decreasing by half a cosine from {} to {}",
     "steps": "divided by ten at equal intervals, from {} to about {}",
 }
+PLATFORMS = {"cpu": "CPUs", "gpu": "GPUs", "tpu": "TPUs"}
 INITIALIZATIONS = {
     "he": "He-normal kernels (F5: normal, standard deviation 0.01) and zero biases",
     "krizhevsky2012": "normal kernels of standard deviation 0.01, and biases of 1 in hidden fully "
@@ -191,8 +192,39 @@ def _training(work: WorkFolder) -> str:
         "orientations (rotations and reflections). The score of an ROI was the mean probability of "
         "malignancy over the eight orientations; the score of a lesion was the mean over its "
         f"views. {_initializations(work)} (seed {work.config['seed']}); random splits used "
-        f"split seed {work.config['split_seed']}."
+        f"split seed {work.config['split_seed']}.{_precision(work)}"
     )
+
+
+def _precision(work: WorkFolder) -> str:
+    """Return a sentence on the precision of training and scoring; '' if the runs record none."""
+    records = [run["provenance"] for run in work.runs if "precision" in run.get("provenance", {})]
+    if not records:
+        return ""
+    platforms = {record["platform"] for record in records}
+    devices = phrases.join_and(sorted(PLATFORMS.get(p, p) for p in platforms))
+    # Earlier versions recorded JAX's setting instead; None was its default.
+    levels = {record["precision"]["matmul"] for record in records} - {"highest"}
+    if platforms == {"cpu"}:
+        levels -= {None}
+    if levels:
+        level = phrases.join_and(sorted(level or "default" for level in levels))
+        scoring = f"float32, with matrix products and convolutions of the precision {level} of JAX"
+        scoring += " (TF32 on recent NVIDIA GPUs)" if None in levels else ""
+    else:
+        scoring = "float32 without TF32" if "gpu" in platforms else "float32"
+    trained = work.config["train"].get("precision", "float32")
+    training = {
+        "tf32": "float32 with matrix products and convolutions in TF32 where the GPU has it",
+        "bfloat16": "bfloat16, with parameters in float32,",
+    }.get(trained if trained != "tf32" or "gpu" in platforms else "float32")
+    used = f"Training used {training} and scoring" if training else "Training and scoring used"
+    deterministic = (
+        " Operations on GPUs were deterministic."
+        if "gpu" in platforms and all(record.get("deterministic") for record in records)
+        else ""
+    )
+    return f" {used} {scoring}, on {devices}.{deterministic}"
 
 
 def _matches_steps(run: Mapping[str, Any]) -> bool:

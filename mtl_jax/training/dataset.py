@@ -1,5 +1,6 @@
 """Training ROIs, on the device or on disk, and batches of them in an order given by a seed."""
 
+import hashlib
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,11 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtl_jax.data.array_rows import ArrayOrRows, Rows, concatenate, iter_chunks
-from mtl_jax.training import devices, malloc, orientations
+from mtl_jax.training import memory, orientations
 from mtl_jax.types import Batch
-
-MAX_MEMORY_SHARE = 1 / 4  # of the device's memory, for the ROIs in it
-LARGE_EPOCH = 2**19  # indices in an epoch; above this, free memory is returned to the system
 
 
 class Dataset(NamedTuple):
@@ -21,7 +19,8 @@ class Dataset(NamedTuple):
 
     `pixels` (n, 128, 128) int16, `label` and `task` (n,) int32. `table` (n,) int32 is the entry of
     `mean` and `std` (t,) float32 that standardizes the ROI: the statistics of the training ROIs of
-    its collection, of each run where several share a dataset.
+    its collection, of each run where several share a dataset. `digest` (32,) uint8 is the SHA-256
+    of what determines `pixels` and `table`, so that the frozen-feature cache need not read them.
     """
 
     pixels: jax.Array | Rows
@@ -30,6 +29,7 @@ class Dataset(NamedTuple):
     table: jax.Array | np.ndarray
     mean: jax.Array
     std: jax.Array
+    digest: np.ndarray
 
 
 class Activations(NamedTuple):
@@ -72,20 +72,33 @@ def make_dataset(
     std: np.ndarray,
     stream: str = "auto",
     tasks: Sequence[int] | None = None,
+    origin: str | None = None,
 ) -> Dataset:
     """Return one dataset of several tables of ROIs (n_t, 128, 128) int16 with their labels (n_t,).
 
     `mean` and `std` (t,) standardize the tables, and `tasks` are their tasks; None: each table is a
     task of its own. `stream` 'always' leaves all pixels where they are; 'auto' does so if they need
-    more than MAX_MEMORY_SHARE of the device's memory. `prefetch` then loads each batch.
+    more than their share of the device's memory. `prefetch` then loads each batch. `origin`
+    identifies the pixels of all tables; None: their content does.
     """
     rows = concatenate(pixels)
     label = np.concatenate(labels).astype(np.int32)
     table = np.repeat(np.arange(len(pixels), dtype=np.int32), [len(p) for p in pixels])
     task = table if tasks is None else np.asarray(tasks, np.int32)[table]
-    if stream == "always" or rows.nbytes > MAX_MEMORY_SHARE * devices.memory()[0]:
-        return Dataset(rows, label, task, table, jnp.asarray(mean), jnp.asarray(std))
-    return Dataset(*jax.device_put((rows[:], label, task, table, mean, std)))
+    digest = hashlib.sha256((origin or _content(rows)).encode())
+    digest.update(table.tobytes())
+    digest_bytes = np.frombuffer(digest.digest(), np.uint8)
+    if stream == "always" or rows.nbytes > memory.ROIS * memory.device_bytes():
+        statistics = jnp.asarray(mean), jnp.asarray(std)
+        return Dataset(rows, label, task, table, *statistics, digest_bytes)
+    return Dataset(*jax.device_put((rows[:], label, task, table, mean, std)), digest_bytes)
+
+
+def _content(rows: Rows) -> str:
+    digest = hashlib.sha256(repr((rows.shape, str(rows.dtype))).encode())
+    for chunk in iter_chunks(rows):
+        digest.update(np.ascontiguousarray(chunk).data)
+    return digest.hexdigest()
 
 
 def steps_per_epoch(rois: int, batch_size: int) -> int:
@@ -93,22 +106,19 @@ def steps_per_epoch(rois: int, batch_size: int) -> int:
     return -(-rois * orientations.COUNT // batch_size)
 
 
-def epoch_order(key: jax.Array, rois: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+def epoch_order(seed: Sequence[int], rois: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Return a random order of all (ROI, orientation) pairs: indices int32, and weights bool.
 
     Both are (steps, batch_size), on the host. An index is ROI * 8 + orientation. Rows that fill up
-    the last batch have weight False.
+    the last batch have weight False. Drawn by NumPy: the device may be computing the epoch before.
     """
     total = rois * orientations.COUNT
     size = (steps_per_epoch(rois, batch_size), batch_size)
-    indices, weight = np.empty(size, np.int32), np.ones(size, bool)
-    indices.ravel()[:total] = jax.random.permutation(key, total)
-    padding = indices.size - total
-    indices.ravel()[total:] = np.resize(indices.ravel()[: min(padding, total)], padding)
+    order = np.arange(total, dtype=np.int32)
+    np.random.default_rng(seed).shuffle(order)
+    weight = np.ones(size, bool)
     weight.ravel()[total:] = False
-    if total > LARGE_EPOCH:
-        malloc.trim()  # returns the temporary arrays of the permutation
-    return indices, weight
+    return np.resize(order, size), weight
 
 
 def make_batch(source: BatchSource, indices: jax.Array, weight: jax.Array) -> Batch:

@@ -1,4 +1,4 @@
-"""Devices: sharding of batches, compilation, available memory."""
+"""Devices: sharding of batches, compilation, placement of arrays."""
 
 import functools
 import hashlib
@@ -78,13 +78,6 @@ def _processor() -> str:
     return flags[0] if flags else f"{platform.machine()} {platform.processor()}"
 
 
-def memory() -> tuple[float, float]:
-    """Return the bytes of memory of the first device and of the host; (host, 0) on a CPU."""
-    host = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    stats = jax.local_devices()[0].memory_stats()
-    return (float(stats["bytes_limit"]), host) if stats else (host, 0.0)
-
-
 def replicate(tree: Any, sharding: NamedSharding | None) -> Any:
     """Return a copy of every array on each device of the mesh, or on the default device.
 
@@ -96,10 +89,16 @@ def replicate(tree: Any, sharding: NamedSharding | None) -> Any:
 
     def copy(array: jax.Array) -> jax.Array:
         # may_alias=False: the result is donated to the step, and the source must outlive it.
-        copies = [jax.device_put(array, d, may_alias=False) for d in replicated.addressable_devices]
+        copies = [jax.device_put(array, d, may_alias=False) for d in sharding.mesh.local_devices]
         return jax.make_array_from_single_device_arrays(array.shape, replicated, copies)
 
     return jax.tree.map(copy, tree)
+
+
+def device_of(tree: Any) -> jax.Device:
+    """Return the device that holds the arrays of `tree`; the first one if they are on the host."""
+    leaf = jax.tree.leaves(tree)[0]
+    return next(iter(leaf.devices())) if isinstance(leaf, jax.Array) else jax.local_devices()[0]
 
 
 def local_arrays(tree: Any) -> Any:

@@ -42,13 +42,13 @@ class EarlyStopping:
         """Whether the loss has not fallen for `patience` evaluations."""
         return self._waited >= self._patience
 
-    def observe(self, epoch: int, record: EpochRecord, params: Callable[[], Params]) -> None:
-        """Evaluate the loss if it is due, and add it to the record.
+    def observe(self, epoch: int, params: Callable[[], Params]) -> EpochRecord:
+        """Evaluate the loss if it is due, and return it for the record of the epoch.
 
         Of several processes, process 0 evaluates, and all of them decide by its value.
         """
         if epoch % self._interval and epoch != self._last_epoch:
-            return
+            return {}
         weights = params()
         loss = float(multihost.from_primary(lambda: self._evaluate(weights)))
         if not np.isfinite(loss):
@@ -56,11 +56,11 @@ class EarlyStopping:
                 f"the loss on the inner set is NaN or infinite after epoch {epoch}; lower"
                 " config.train.learning_rate"
             )
-        record[LOSS] = loss
         self._waited += 1
         if loss < self._loss:
             self._best = jax.tree.map(np.array, weights)
             self._loss, self._epoch, self._waited = loss, epoch, 0
+        return {LOSS: loss}
 
     def result(self, params: Params) -> Params:
         """Return the weights with the lowest loss."""

@@ -1,6 +1,7 @@
 """Run one epoch as one compiled loop; on CPUs and for host data, as one compiled call per step."""
 
 import functools
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,10 +12,12 @@ from jax.sharding import NamedSharding
 from mtl_jax.training import dataset
 from mtl_jax.training.dataset import BatchSource
 from mtl_jax.training.loop import ProgressCallback
-from mtl_jax.training.prefetch import prefetch
-from mtl_jax.training.replicas import Replicas, jit_replicas
+from mtl_jax.training.prefetch import is_on_host, prefetch
+from mtl_jax.training.replicas import Replicas, jit_replicas, share
 from mtl_jax.training.step import Metrics, Step, skip_empty_batches
 from mtl_jax.types import Batch, TrainState
+
+MAX_STEPS_AHEAD = 2  # of a GPU that reads batches from the host: each holds a batch
 
 
 class EpochOrder(NamedTuple):
@@ -26,9 +29,17 @@ class EpochOrder(NamedTuple):
 
 
 MakeBatch = Callable[[BatchSource, jax.Array, jax.Array], Batch]
+ReadMetrics = Callable[[], Metrics]  # waits for the epoch
 Epoch = Callable[
-    [TrainState, BatchSource, EpochOrder, jax.Array, ProgressCallback], tuple[TrainState, Metrics]
+    [TrainState, BatchSource, EpochOrder, jax.Array, ProgressCallback],
+    tuple[TrainState, ReadMetrics],
 ]
+
+
+def is_stepwise(on_host: bool) -> bool:
+    """Return whether each step is a call that the host waits for; otherwise an epoch is one call,
+    which is computed while the host goes on. `on_host`: whether the source is there."""
+    return on_host or jax.default_backend() == "cpu"
 
 
 @functools.cache
@@ -40,26 +51,33 @@ def make_epoch(
 ) -> Epoch:
     """Return `epoch(state, source, order, key, progress)`, cached by its arguments.
 
-    It returns the state after all steps, and their metrics as NumPy arrays with an axis of steps in
-    front; `state` is donated. With `on_host`, the source is transferred to the device batch by
-    batch. With `replicas`, state, order, key and metrics have the axes of the replicas in front; a
+    It returns the state after all steps, and a function that waits for the metrics of the steps:
+    NumPy arrays with an axis of steps in front. `state` is donated. With `on_host`, the source is
+    transferred to the device batch by batch. With `replicas`, state, order, key and metrics have
+    the axes of the replicas in front, and a source on the device is that of `replicas.share`; a
     ragged replica with fewer steps has empty batches at its end.
     """
     step = skip_empty_batches(step) if replicas and replicas.ragged else step
+    make_epoch_function = _stepwise if is_stepwise(on_host) else _scanned
+    return make_epoch_function(step, batch_maker(sharding), replicas)
+
+
+def batch_maker(sharding: NamedSharding | None) -> MakeBatch:
+    """Return `dataset.make_batch` with the rows of the batch in this sharding."""
+    if sharding is None:
+        return dataset.make_batch
 
     def make_batch(source: BatchSource, indices: jax.Array, weight: jax.Array) -> Batch:
         batch = dataset.make_batch(source, indices, weight)
-        return batch if sharding is None else jax.lax.with_sharding_constraint(batch, sharding)
+        return jax.lax.with_sharding_constraint(batch, sharding)
 
-    stepwise = on_host or jax.default_backend() == "cpu"
-    make_epoch_function = _stepwise if stepwise else _scanned
-    return make_epoch_function(step, make_batch, replicas)
+    return make_batch
 
 
-def _scanned(step: Step, make_batch: MakeBatch, replicas: Replicas | None = None) -> Epoch:
-    """Return the epoch as one compiled loop."""
+def scan_steps(step: Step, make_batch: MakeBatch) -> Callable[..., tuple[TrainState, Metrics]]:
+    """Return a function of state, source, order and key that takes all steps, not compiled."""
 
-    def loop(
+    def take_steps(
         state: TrainState, source: BatchSource, order: EpochOrder, key: jax.Array
     ) -> tuple[TrainState, Metrics]:
         def body(state: TrainState, step_order: EpochOrder) -> tuple[TrainState, Metrics]:
@@ -68,7 +86,12 @@ def _scanned(step: Step, make_batch: MakeBatch, replicas: Replicas | None = None
 
         return jax.lax.scan(body, state, order)
 
-    loop = jit_replicas(loop, (0, None, 0, 0), replicas, donate_argnums=0)
+    return take_steps
+
+
+def _scanned(step: Step, make_batch: MakeBatch, replicas: Replicas | None = None) -> Epoch:
+    """Return the epoch as one compiled loop."""
+    loop = jit_replicas(scan_steps(step, make_batch), (0, None, 0, 0), replicas, donate_argnums=0)
 
     def epoch(
         state: TrainState,
@@ -76,10 +99,15 @@ def _scanned(step: Step, make_batch: MakeBatch, replicas: Replicas | None = None
         order: EpochOrder,
         key: jax.Array,
         progress: ProgressCallback,
-    ) -> tuple[TrainState, Metrics]:
+    ) -> tuple[TrainState, ReadMetrics]:
         state, metrics = loop(state, source, order, key)
-        progress(order.rate.shape[-1])  # dispatched: the progress is shown without waiting
-        return state, jax.device_get(metrics)
+
+        def read() -> Metrics:
+            values = jax.device_get(metrics)
+            progress(order.rate.shape[-1])
+            return values
+
+        return state, read
 
     return epoch
 
@@ -93,6 +121,8 @@ def _stepwise(step: Step, make_batch: MakeBatch, replicas: Replicas | None = Non
     make_batch = jit_replicas(make_batch, (None, 0, 0), replicas)
     step = jit_replicas(step, (0, 0, 0, 0), replicas, donate_argnums=0)
     axis = len(replicas.axes) if replicas else 0  # of the steps
+    # A CPU computes one step at a time: several devices would mix up their collectives.
+    ahead = 0 if jax.default_backend() == "cpu" else MAX_STEPS_AHEAD
 
     def epoch(
         state: TrainState,
@@ -100,20 +130,31 @@ def _stepwise(step: Step, make_batch: MakeBatch, replicas: Replicas | None = Non
         order: EpochOrder,
         key: jax.Array,
         progress: ProgressCallback,
-    ) -> tuple[TrainState, Metrics]:
-        epoch_metrics = None
+    ) -> tuple[TrainState, ReadMetrics]:
+        epoch_metrics: Metrics = {}
+        pending: deque[Metrics] = deque()
+        steps_read = 0
+
+        def read_steps(max_pending: int) -> None:
+            nonlocal steps_read
+            while len(pending) > max_pending:
+                metrics = jax.device_get(pending.popleft())
+                if not epoch_metrics:
+                    epoch_metrics.update(_empty_metrics(metrics, len(rates), axis))
+                for name, value in metrics.items():
+                    np.moveaxis(epoch_metrics[name], axis, 0)[steps_read] = value
+                steps_read += 1
+                progress(1)
+
         indices, weights, rates = (np.moveaxis(np.asarray(column), axis, 0) for column in order)
         steps = zip(prefetch(source, indices), weights, rates, strict=True)
-        for number, ((subset, subset_indices), weight, rate) in enumerate(steps):
-            state, metrics = step(state, make_batch(subset, subset_indices, weight), key, rate)
-            # Waiting here keeps the progress bar correct, and keeps several CPU devices from
-            # mixing up their collectives.
-            metrics = jax.device_get(metrics)
-            epoch_metrics = epoch_metrics or _empty_metrics(metrics, len(rates), axis)
-            for name, value in metrics.items():
-                np.moveaxis(epoch_metrics[name], axis, 0)[number] = value
-            progress(1)
-        return state, epoch_metrics
+        for (subset, subset_indices), weight, rate in steps:
+            rows = share(subset, replicas) if is_on_host(subset) else subset
+            state, metrics = step(state, make_batch(rows, subset_indices, weight), key, rate)
+            pending.append(metrics)
+            read_steps(ahead)
+        read_steps(0)
+        return state, lambda: epoch_metrics
 
     return epoch
 

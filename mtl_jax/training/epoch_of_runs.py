@@ -1,11 +1,10 @@
-"""One epoch of all runs of a training: order of the ROIs, compiled epoch, records, validation."""
+"""One epoch of all runs of a training: order of the ROIs, compiled epoch, validation, records."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -13,7 +12,7 @@ from mtl_jax.io.progress import write_line
 from mtl_jax.training import devices, objective, orientations
 from mtl_jax.training.dataset import BatchSource, epoch_order
 from mtl_jax.training.epoch import Epoch, EpochOrder
-from mtl_jax.training.loop import ProgressCallback
+from mtl_jax.training.loop import ProgressCallback, ReadRecords
 from mtl_jax.training.replicas import stack_replicas, take_replica
 from mtl_jax.training.schedules import learning_rates
 from mtl_jax.training.setup import Training, TrainingRun
@@ -40,33 +39,62 @@ class EpochOfRuns:
         self._source, self._epoch, self._training = source, epoch, training
         self._stack = partial(stack_replicas, replicas=training.replicas)
         self._take = partial(take_replica, replicas=training.replicas)
-        self._order_keys, dropout_keys = zip(
-            *(jax.random.split(run.key) for run in runs), strict=True
-        )
-        self._dropout_key = self._stack(dropout_keys)
+        order_keys, dropout_keys = zip(*(jax.random.split(run.key) for run in runs), strict=True)
+        self._order_seeds = [jax.random.key_data(key).tolist() for key in order_keys]
+        key, sharding = self._stack(dropout_keys), training.sharding()
+        self._dropout_key = devices.replicate(key, sharding) if sharding else key
         self._noted_high_loss = False
 
     def __call__(
         self, state: TrainState, done: int, progress: ProgressCallback
-    ) -> tuple[TrainState, list[EpochRecord | None]]:
+    ) -> tuple[TrainState, ReadRecords]:
         orders = [
-            _epoch_order(
-                jax.random.fold_in(key, done), rois, done, self._training.train, max(self._steps)
-            )
-            for key, rois in zip(self._order_keys, self._rois, strict=True)
+            _epoch_order([*seed, done], rois, done, self._training.train, max(self._steps))
+            for seed, rois in zip(self._order_seeds, self._rois, strict=True)
         ]
         order = self._stack(orders)
-        state, metrics = self._epoch(state, self._source, order, self._dropout_key, progress)
-        return state, [
-            None
-            if run.monitor and run.monitor.stopped
-            else self._record(number, done + 1, state, metrics, orders[number].rate)
-            for number, run in enumerate(self._runs)
+        active = [run.monitor is None or not run.monitor.stopped for run in self._runs]
+        state, read_metrics = self._epoch(state, self._source, order, self._dropout_key, progress)
+        # Now, because the next epoch takes the memory of the parameters.
+        evaluations = [
+            self._evaluate(number, done + 1, state) if is_active else []
+            for number, is_active in enumerate(active)
         ]
 
-    def _record(
-        self, number: int, epoch: int, state: TrainState, metrics: Metrics, rates: np.ndarray
-    ) -> EpochRecord:
+        def read() -> list[EpochRecord | None]:
+            metrics = read_metrics()
+            records = [
+                self._record(number, done + 1, metrics, orders[number].rate) if is_active else None
+                for number, is_active in enumerate(active)
+            ]
+            for record, read_values in zip(records, evaluations, strict=True):
+                for values in read_values:
+                    record.update(values())
+            return records
+
+        return state, read
+
+    def _evaluate(
+        self, number: int, epoch: int, state: TrainState
+    ) -> list[Callable[[], EpochRecord]]:
+        """Return functions that wait for what is evaluated with the weights after an epoch.
+
+        A monitor evaluates at once: it decides whether the run goes on.
+        """
+        run = self._runs[number]
+
+        def params() -> Params:
+            return devices.local_arrays(self._take(state.params, number=number))
+
+        evaluations = []
+        if run.validate and _validation_due(epoch, self._training.train):
+            evaluations.append(run.validate(params()))
+        if run.monitor:
+            values = run.monitor.observe(epoch, params)
+            evaluations.append(lambda: values)
+        return evaluations
+
+    def _record(self, number: int, epoch: int, metrics: Metrics, rates: np.ndarray) -> EpochRecord:
         """Return the record of a run after an epoch; InputError if its loss is not finite."""
         run, steps, train = self._runs[number], self._steps[number], self._training.train
         values = {name: m[:steps] for name, m in self._take(metrics, number=number).items()}
@@ -74,14 +102,6 @@ class EpochOfRuns:
         record = objective.summarize(
             epoch, values, rates[:steps], list(self._training.task_weights)
         )
-
-        def params() -> Params:
-            return devices.local_arrays(self._take(state.params, number=number))
-
-        if run.validate and _validation_due(epoch, train):
-            record |= run.validate(params())
-        if run.monitor:
-            run.monitor.observe(epoch, record, params)
         if record["loss"] > HIGH_LOSS and not self._noted_high_loss:
             self._noted_high_loss = True
             write_line(
@@ -94,15 +114,14 @@ class EpochOfRuns:
 
 
 def _epoch_order(
-    key: jax.Array, rois: range, done: int, train: ConfigDict, total_steps: int
+    seed: Sequence[int], rois: range, done: int, train: ConfigDict, total_steps: int
 ) -> EpochOrder:
     """Return the order of the epoch after `done` epochs, with empty batches up to `total_steps`."""
-    indices, weight = epoch_order(key, len(rois), train.batch_size)
+    indices, weight = epoch_order(seed, len(rois), train.batch_size)
     indices += orientations.COUNT * rois.start
     steps = len(indices)
-    step = done * steps + jnp.arange(steps, dtype=jnp.float32)
-    rates = learning_rates(train, step, train.epochs * steps)
-    order, padding = EpochOrder(indices, weight, np.asarray(rates)), (0, total_steps - steps)
+    rates = learning_rates(train, done * steps + np.arange(steps), train.epochs * steps)
+    order, padding = EpochOrder(indices, weight, rates), (0, total_steps - steps)
     if steps == total_steps:
         return order
     return EpochOrder(*(np.pad(c, (padding, *[(0, 0)] * (c.ndim - 1))) for c in order))

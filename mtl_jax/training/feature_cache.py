@@ -18,16 +18,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from mtl_jax.data.array_rows import Rows, iter_chunks
+from mtl_jax.data.array_rows import Rows
 from mtl_jax.io.progress import Bar
 from mtl_jax.models.base import Network
-from mtl_jax.training import devices, orientations, software
+from mtl_jax.training import devices, memory, orientations, software
 from mtl_jax.training.dataset import Activations, BatchSource, Dataset, make_batch
 from mtl_jax.training.prefetch import is_on_host, select_rows
 from mtl_jax.types import Params
 
 BATCH_ROIS = 32
-MAX_MEMORY_SHARE = 1 / 3  # of the memory of a device or of the host, for all activations in it
 
 _cache: dict[str, jax.Array | np.ndarray] = {}  # in memory, least recently used first
 # All activations in memory: a training run still holds its own after they left the cache.
@@ -55,6 +54,8 @@ def cached_source(
     key = _key(network, {name: params[name] for name in frozen}, dataset)
     values = _cache.pop(key, None)
     if values is None:
+        # On the default device, where all activations are, whichever device trained the weights.
+        params = jax.device_put(jax.device_get({name: params[name] for name in frozen}))
         path = folder and folder / f"{key}.npy"
         values = _compute_activations(network, frozen[-1], params, dataset, path)
     if values is None:
@@ -85,11 +86,10 @@ def _key(network: Network, layers: Params, dataset: Dataset) -> str:
     }
     digest.update(repr(made_by).encode())
     weights = flatten_dict(layers, sep="/")
-    arrays = (dataset.pixels, dataset.table, dataset.mean, dataset.std)
-    for array in (*arrays, *(weights[path] for path in sorted(weights))):
+    arrays = (dataset.digest, dataset.mean, dataset.std)  # the digest stands for the pixels
+    for array in map(np.asarray, (*arrays, *(weights[path] for path in sorted(weights)))):
         digest.update(repr((array.shape, str(array.dtype))).encode())
-        for rows in iter_chunks(array if isinstance(array, Rows) else np.asarray(array)):
-            digest.update(np.ascontiguousarray(rows).data)
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:32]
 
 
@@ -101,8 +101,8 @@ def _compute_activations(
     output = jax.eval_shape(compute, params, *select_rows(dataset, np.zeros(1, int)))
     shape = (len(dataset.label) * orientations.COUNT, *output.shape[1:])
     size = 4 * int(np.prod(shape))
-    device_limit, host_limit = _memory_limits()
     blocks = _compute_blocks(compute, params, dataset)
+    device_limit, host_limit = _memory_limits()
     if _make_room(size, device_limit, jax.Array):
         values = jnp.zeros(shape, jnp.float32)
         for begin, block in blocks:
@@ -128,8 +128,7 @@ def _compute_activations(
 
 def _memory_limits() -> tuple[float, float]:
     """Return the bytes that activations may use on the first device and on the host."""
-    device, host = devices.memory()
-    return MAX_MEMORY_SHARE * device, MAX_MEMORY_SHARE * host
+    return memory.ACTIVATIONS * memory.device_bytes(), memory.host_activation_bytes()
 
 
 def _make_room(size: int, limit: float, kind: type) -> bool:
@@ -150,12 +149,17 @@ def _make_room(size: int, limit: float, kind: type) -> bool:
 @functools.cache
 def _compile_layers(network: Network, last: str) -> ComputeLayers:
     """Return the compiled layers up to `last`."""
+    return devices.jit(make_layers(network, last))
+
+
+def make_layers(network: Network, last: str) -> ComputeLayers:
+    """Return the layers up to `last`, not compiled."""
 
     def compute(params: Params, dataset: Dataset, indices: jax.Array) -> jax.Array:
         image = make_batch(dataset, indices, jnp.ones(len(indices))).image
         return network.apply({"params": params}, image, last=last)
 
-    return devices.jit(compute)
+    return compute
 
 
 def _compute_blocks(compute: ComputeLayers, params: Params, dataset: Dataset) -> Blocks:

@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from mtl_jax.io import atomic
 from mtl_jax.training import devices, multihost, software
 from mtl_jax.training.checkpoint import Checkpoints
 from mtl_jax.training.dataset import BatchSource, Dataset, steps_per_epoch
+from mtl_jax.training.epoch import is_stepwise
 from mtl_jax.training.epoch_of_runs import EpochOfRuns
 from mtl_jax.training.feature_cache import cached_source
 from mtl_jax.training.loop import Loop, LoopRun, resume, run_epochs
@@ -28,8 +29,10 @@ def fit(
     """Train each of `runs` and return its parameters.
 
     Each run writes history.jsonl, one record per epoch, and checkpoint/ into its folder. A later
-    call with the same arguments resumes from the checkpoint, and its result is bit-identical on the
-    same device. On a signal to stop, the state is saved after the current epoch.
+    call with the same arguments resumes from the checkpoint. On the same device its result is
+    bit-identical, for GPUs if their operations are deterministic (config.deterministic) and the
+    programs are the same, and otherwise equal within rounding. On a signal to stop, the state is
+    saved after the current epoch.
 
     Several runs train together, vmapped in `training.replicas`, and have the same frozen layers;
     ragged replicas may differ in the number of ROIs and so of steps. `on_steps` is called with the
@@ -44,9 +47,9 @@ def fit(
     if len(set(steps)) > 1 and not (training.replicas and training.replicas.ragged):
         raise ValueError(f"{steps} steps per epoch need ragged replicas")
     loop_runs = [_loop_run(*pair, training) for pair in zip(runs, rois, strict=True)]
-    start = partial(TrainState, jnp.int32(0))
+    start = partial(TrainState, np.int32(0))
     optimizer = training.optimizer()
-    states = [start(run.params, optimizer.init(run.params)) for run in runs]
+    states = [start(run.params, jax.device_get(optimizer.init(run.params))) for run in runs]
     begin, states = resume(loop_runs, states)
     # A copy: the step donates the memory of the state, and the caller keeps the parameters.
     state = (
@@ -55,7 +58,8 @@ def fit(
         else devices.replicate(states[0], training.sharding())
     )
     del states
-    epoch = training.epoch(first, is_on_host(source))
+    on_host = is_on_host(source)
+    epoch = training.epoch(first, on_host)
     run_epoch = EpochOfRuns(runs, rois, steps, source, epoch, training)
     t = training.train
     loop = Loop(
@@ -63,10 +67,11 @@ def fit(
         run_epoch,
         steps=max(steps),
         epochs=t.epochs,
-        checkpoint_epochs=t.checkpoint_epochs,
+        checkpoint_minutes=t.checkpoint_minutes,
         writers=t.writers,
         keep=training.keep,
         replicas=training.replicas,
+        epochs_ahead=0 if is_stepwise(on_host) else 1,
         on_steps=on_steps,
     )
     state = run_epochs(loop, state, begin)
@@ -91,10 +96,7 @@ def _open_source(
     multihost.assert_same(f"{len(dataset.label)} ROIs for layer {first} on the {location}")
     versions = software.versions().items()
     multihost.assert_same(", ".join(f"{name} {number}" for name, number in versions))
-    sharding = training.sharding()
-    if sharding and not is_on_host(source):
-        source = devices.replicate(source, sharding)
-    return source, first
+    return training.place(source), first
 
 
 def _loop_run(run: TrainingRun, rois: range, training: Training) -> LoopRun:

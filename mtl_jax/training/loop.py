@@ -4,6 +4,8 @@ Fine-tuning and pretraining differ in what they do in an epoch, which they give 
 """
 
 import contextlib
+import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +14,17 @@ from typing import Any, Protocol
 from mtl_jax.io import signals
 from mtl_jax.io.progress import Bar, Lines
 from mtl_jax.training import multihost
-from mtl_jax.training.checkpoint import Checkpoints
+from mtl_jax.training.checkpoint import Checkpoints, Saves
 from mtl_jax.training.replicas import Replicas, take_replica
 from mtl_jax.training.writers import EpochRecord, Writers, open_writers
 from mtl_jax.types import Params, TrainState
 
 ProgressCallback = Callable[[int], object]  # called with the number of completed steps
+# Waits for an epoch, and returns the record of each run; None for a run that had stopped.
+ReadRecords = Callable[[], list[EpochRecord | None]]
 # Maps the state, the number of epochs before and a callback to the state after one more epoch, and
-# the record of each run; None for a run that has stopped.
-RunEpoch = Callable[
-    [TrainState, int, ProgressCallback], tuple[TrainState, list[EpochRecord | None]]
-]
+# its records. The state is donated; the device may still compute the new one.
+RunEpoch = Callable[[TrainState, int, ProgressCallback], tuple[TrainState, ReadRecords]]
 MONITOR = "monitor"  # key in a checkpoint
 
 
@@ -31,8 +33,8 @@ class Monitor(Protocol):
 
     stopped: bool  # the run has ended; nothing of it changes any more
 
-    def observe(self, epoch: int, record: EpochRecord, params: Callable[[], Params]) -> None:
-        """Receive the record of an epoch, to which values may be added, and the weights."""
+    def observe(self, epoch: int, params: Callable[[], Params]) -> EpochRecord:
+        """Receive the weights after an epoch, and return values for its record."""
 
     def result(self, params: Params) -> Params:
         """Return the weights that are the result of the run; `params` are the latest."""
@@ -80,25 +82,26 @@ class Loop:
     run_epoch: RunEpoch
     steps: int  # of an epoch
     epochs: int
-    checkpoint_epochs: int
+    checkpoint_minutes: float
     writers: tuple[str, ...] = ()  # of config.train.writers
     keep: bool = True  # save the state after the last epoch
     replicas: Replicas | None = None
+    epochs_ahead: int = 0  # that are dispatched before an epoch is read
     # Called with the number of completed steps: at the start those of earlier jobs, then after
-    # each step, or where an accelerator computes an epoch at once, when it has been dispatched.
+    # each step, or where an accelerator computes an epoch at once, after each epoch.
     on_steps: Callable[[int], object] = lambda completed: None
 
     def has_stopped(self) -> bool:
         """Return whether all runs have stopped."""
         return all(run.stopped for run in self.runs)
 
-    def save(self, epoch: int, state: TrainState, is_last: bool) -> None:
+    def save(self, epoch: int, state: TrainState, is_last: bool, saves: Saves) -> None:
         """Save the state of every run after `epoch` epochs, the last one with its result."""
         for number, run in enumerate(self.runs):
             run_state = take_replica(state, self.replicas, number)
             if is_last:
                 run_state = run_state._replace(params=run.result(run_state.params))
-            run.checkpoints.save(epoch, run.tree(run_state))
+            saves.submit(run.checkpoints, epoch, run.tree(run_state))
 
 
 def resume(runs: Sequence[LoopRun], states: Sequence[TrainState]) -> tuple[int, list[TrainState]]:
@@ -122,10 +125,13 @@ def resume(runs: Sequence[LoopRun], states: Sequence[TrainState]) -> tuple[int, 
 def run_epochs(loop: Loop, state: TrainState, begin: int) -> TrainState:
     """Return the state after the last epoch, from that after `begin` epochs, which is donated.
 
-    Each run writes its records into its folder, and checkpoints. On a signal to stop, the state is
-    saved after the current epoch. The loop ends early if the monitors of all runs have stopped.
+    Each run writes its records into its folder, and checkpoints. An epoch is dispatched before the
+    records of the one before are read, so that the device does not wait for the host. On a signal
+    to stop, the state is saved after the current epoch. The loop ends early if the monitors of all
+    runs have stopped.
     """
     last = begin
+    unread: deque[tuple[int, ReadRecords]] = deque()
     with contextlib.ExitStack() as stack:
         writers = [stack.enter_context(_open_writers(loop, run, begin)) for run in loop.runs]
         bar = stack.enter_context(_progress_bar(loop, begin))
@@ -135,26 +141,54 @@ def run_epochs(loop: Loop, state: TrainState, begin: int) -> TrainState:
             bar.update(steps)
             loop.on_steps(int(bar.completed))
 
+        def write_records(epochs_ahead: int) -> None:
+            while len(unread) > epochs_ahead:
+                epoch, read = unread.popleft()
+                for run, writer, record in zip(loop.runs, writers, read(), strict=True):
+                    if record:
+                        writer.write(record)
+                        run.on_epoch(record)
+                        bar.note(f"epoch {epoch} of {loop.epochs}, loss {record['loss']:.4f}")
+
         stopping = stack.enter_context(signals.defer(multihost.agreed_signal))
+        saves = stack.enter_context(Saves())
+        timer = _Timer(60 * loop.checkpoint_minutes)
         while last < loop.epochs and not loop.has_stopped():
-            state, records = loop.run_epoch(state, last, progress)
+            state, read = loop.run_epoch(state, last, progress)
             last += 1
-            for run, writer, record in zip(loop.runs, writers, records, strict=True):
-                if record:
-                    writer.write(record)
-                    run.on_epoch(record)
-                    bar.note(f"epoch {last} of {loop.epochs}, loss {record['loss']:.4f}")
+            unread.append((last, read))
             is_last = last == loop.epochs or loop.has_stopped()
-            is_due = loop.keep if is_last else last % loop.checkpoint_epochs == 0
+            write_records(0 if is_last else loop.epochs_ahead)
             stop = stopping()
+            is_due = loop.keep if is_last else timer.is_due()
             if is_due or stop:
-                loop.save(last, state, is_last)
+                # A checkpoint is of a state whose records are finite and on the disk.
+                write_records(0)
+                for writer in writers:
+                    writer.flush()
+                loop.save(last, state, is_last, saves)
+                timer.restart()
             if stop:
                 break
     if loop.keep:
         for run in loop.runs:
             run.checkpoints.close(keep=last)
     return state
+
+
+class _Timer:
+    """The time of the next checkpoint, by the clock of process 0."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.restart()
+
+    def restart(self) -> None:
+        self._end = time.monotonic() + self._seconds
+
+    def is_due(self) -> bool:
+        """Return whether the time is over. Of several processes, all call it after each epoch."""
+        return multihost.from_primary(lambda: time.monotonic() >= self._end)
 
 
 def _open_writers(loop: Loop, run: LoopRun, begin: int) -> Writers:

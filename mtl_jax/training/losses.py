@@ -13,7 +13,8 @@ Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
 def cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
     """Return the cross-entropy (n,) of logits (n, 2) and labels (n,) int32."""
-    return optax.softmax_cross_entropy_with_integer_labels(logits, label)
+    # With one-hot labels: the gradient of a gather is a scatter-add, which GPUs do atomically.
+    return optax.softmax_cross_entropy(logits, jax.nn.one_hot(label, 2, dtype=logits.dtype))
 
 
 @functools.cache

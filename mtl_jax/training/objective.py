@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtl_jax.models.base import Network
+from mtl_jax.models.precision import compute_dtype
 from mtl_jax.training.losses import Loss, cross_entropy
 from mtl_jax.training.step import Metrics, Objective
 from mtl_jax.training.writers import EpochRecord
@@ -17,8 +18,11 @@ from mtl_jax.types import Batch, Params
 def head_logits(logits: jax.Array, task: jax.Array) -> jax.Array:
     """Return the two logits (n, 2) of each row's task, from (n, 2) or (n, 2 tasks)."""
     heads = logits.reshape(logits.shape[0], -1, 2)
-    head = task if heads.shape[1] > 1 else jnp.zeros_like(task)
-    return jnp.take_along_axis(heads, head[:, None, None], axis=1)[:, 0]
+    if heads.shape[1] == 1:
+        return heads[:, 0]
+    # By a mask: the gradient of a gather is a scatter-add, which GPUs do atomically.
+    selected = task[:, None, None] == jnp.arange(heads.shape[1])[:, None]
+    return jnp.where(selected, heads, 0).sum(1)
 
 
 def malignancy_probability(logits: jax.Array, task: jax.Array) -> jax.Array:
@@ -37,10 +41,10 @@ def multi_task_objective(
     """Return the objective: the mean loss of the batch's rows, weighted by task.
 
     Layer `first` receives the batch's images: C1, or the one after the frozen layers if they are
-    activations. `precision` is the dtype of the layers' computation. The sums for t tasks, (t,)
-    each, are cross_entropy, correct (predictions) and rows.
+    activations. `precision` is that of the layers' computation, as in config.train. The sums for t
+    tasks, (t,) each, are cross_entropy, correct (predictions) and rows.
     """
-    dtype = jnp.dtype(precision)
+    dtype = compute_dtype(precision)
     weights = jnp.asarray(task_weights, jnp.float32)
 
     def objective(params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
@@ -49,6 +53,7 @@ def multi_task_objective(
             batch.image.astype(dtype),
             first,
             train=True,
+            precision=precision,
             rngs={"dropout": key},
         )
         logits = head_logits(logits.astype(jnp.float32), batch.task)

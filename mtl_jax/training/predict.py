@@ -12,11 +12,12 @@ from mtl_jax.training import devices, orientations
 from mtl_jax.training.dataset import BatchSource, Dataset, make_batch
 from mtl_jax.training.feature_cache import cached_source
 from mtl_jax.training.objective import malignancy_probability
-from mtl_jax.training.prefetch import prefetch
+from mtl_jax.training.prefetch import is_on_host, prefetch
 from mtl_jax.types import Params
 
 BATCH_ROIS = 32
 FEATURE_LAYER, OUTPUT_LAYER = "F4", "F5"
+MeanOfEight = Callable[[Params, BatchSource, jax.Array], tuple[jax.Array, jax.Array]]
 
 
 def predict(
@@ -42,14 +43,29 @@ class Predictor:
 
     def __init__(self, network: Network, dataset: Dataset, frozen: tuple[str, ...] = ()) -> None:
         self._network, self._dataset, self._frozen = network, dataset, frozen
-        self._source: tuple[BatchSource, str] | None = None
+        self._sources: dict[jax.Device, tuple[BatchSource, str]] = {}  # replicas have a device each
 
     def __call__(self, params: Params, rois: range | None = None) -> np.ndarray:
-        if self._source is None:
-            self._source = cached_source(self._network, params, self._dataset, self._frozen)
+        return self.start(params, rois)()
+
+    def start(self, params: Params, rois: range | None = None) -> Callable[[], np.ndarray]:
+        """Begin to predict, and return a function that waits for the probabilities.
+
+        The parameters may be donated meanwhile. A source on the host is predicted at once: its
+        batches would fill the device.
+        """
+        device = devices.device_of(params)
+        params = jax.device_put(params, device)  # at once, not at every call
+        if device not in self._sources:
+            source, first = cached_source(self._network, params, self._dataset, self._frozen)
+            placed = source if is_on_host(source) else jax.device_put(source, device)
+            self._sources[device] = placed, first
+        source, first = self._sources[device]
         rois = range(len(self._dataset.label)) if rois is None else rois
-        batches = _batches(self._network, params, *self._source, rois)
-        return np.concatenate([scores for scores, _ in batches])[: len(rois)]
+        batches = _dispatch(self._network, params, source, first, rois)
+        scores = (scores for scores, _ in (_fetch(batches) if is_on_host(source) else batches))
+        pending = list(scores)
+        return lambda: np.concatenate(jax.device_get(pending))[: len(rois)]
 
 
 def predict_with_features(
@@ -57,22 +73,30 @@ def predict_with_features(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the probabilities of `predict` and the features F4 (n, 100), averaged as well."""
     count = len(dataset.label)
-    batches = _batches(network, params, dataset, "C1", range(count))
+    batches = _fetch(_dispatch(network, params, dataset, "C1", range(count)))
     scores, features = zip(*batches, strict=True)
     return np.concatenate(scores)[:count], np.concatenate(features)[:count]
 
 
-def _batches(
+def _dispatch(
     network: Network, params: Params, source: BatchSource, first: str, rois: range
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Iterator[tuple[jax.Array, jax.Array]]:
     """Yield scores and features of BATCH_ROIS ROIs at a time; the last batch repeats its last ROI.
 
     `first` is the layer that receives the source's images.
     """
     compute = _mean_of_eight(network, first)
-    pending = []  # at most two batches: one is fetched while the next is computed
     for subset, indices in prefetch(source, _batch_indices(rois)):
-        pending.append(compute(params, subset, indices))
+        yield compute(params, subset, indices)
+
+
+def _fetch(
+    batches: Iterator[tuple[jax.Array, jax.Array]],
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the batches on the host; one is fetched while the next is computed."""
+    pending = []
+    for batch in batches:
+        pending.append(batch)
         if len(pending) > 1:
             yield jax.device_get(pending.pop(0))
     yield from jax.device_get(pending)
@@ -86,10 +110,13 @@ def _batch_indices(rois: range) -> Iterator[np.ndarray]:
 
 
 @functools.cache
-def _mean_of_eight(
-    network: Network, first: str
-) -> Callable[[Params, BatchSource, jax.Array], tuple[jax.Array, jax.Array]]:
-    """Return a compiled function for the mean scores and features over each eight indices."""
+def _mean_of_eight(network: Network, first: str) -> MeanOfEight:
+    """Return `make_mean_of_eight` compiled."""
+    return devices.jit(make_mean_of_eight(network, first))
+
+
+def make_mean_of_eight(network: Network, first: str) -> MeanOfEight:
+    """Return a function for the mean scores and features over each eight indices."""
 
     def mean(rows: jax.Array) -> jax.Array:
         return rows.reshape(-1, orientations.COUNT, *rows.shape[1:]).mean(1)
@@ -102,4 +129,4 @@ def _mean_of_eight(
         logits = network.apply({"params": params}, features, OUTPUT_LAYER)
         return mean(malignancy_probability(logits, batch.task)), mean(features)
 
-    return devices.jit(compute)
+    return compute

@@ -2,7 +2,8 @@
 
 The runs differ only in their random numbers and their ROIs. Replicas are batched on a device by
 `jax.vmap` and over devices by `jax.pmap`, and never exchange data: each gives the result that it
-gives alone up to rounding, and a bit-identical result whatever the other replicas are.
+gives alone up to rounding. Whatever the other replicas are, the result is bit-identical on CPUs,
+and on GPUs with config.deterministic.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,10 +11,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mtl_jax.training import dataset, devices
+from mtl_jax.training import devices
 
-MAX_MEMORY_SHARE = 0.5  # of a device, for replicas; the frozen-feature cache may use a third
+# Of the devices, for pmap and for the arrays that it receives: it would compile twice otherwise.
+AXIS = "replicas"
 
 
 class Replicas(NamedTuple):
@@ -43,61 +47,98 @@ def make_replicas(runs: int, device_count: int, ragged: bool = False) -> Replica
     return Replicas(device_count, -(-runs // device_count), ragged)
 
 
-def max_runs(bytes_each: float, device_count: int) -> int:
-    """Return how many runs fit on the devices together, at least 1.
-
-    It is one per CPU device, since the matrix products of one run keep all cores busy.
-    """
-    memory, host = devices.memory()
-    if not host:
-        return device_count
-    return device_count * max(1, int(MAX_MEMORY_SHARE * memory / bytes_each))
-
-
-def max_datasets(bytes_each: float) -> int:
-    """Return how many datasets fit on a device together, at least 1."""
-    return max(1, int(dataset.MAX_MEMORY_SHARE * devices.memory()[0] / bytes_each))
-
-
 def stack_replicas(trees: Sequence[Any], replicas: Replicas | None) -> Any:
     """Return one tree with the axes of the replicas; without replicas, the only tree itself.
 
-    Replicas in excess of `trees` repeat the last tree.
+    Replicas in excess of `trees` repeat the last tree. Of several devices, each receives only the
+    arrays of its own replicas.
     """
     if replicas is None:
         (tree,) = trees
         return tree
     filled = [*trees, *[trees[-1]] * (replicas.count - len(trees))]
+    leaves = zip(*map(jax.tree.leaves, filled), strict=True)
+    stacked = [_stack_leaf(values, replicas) for values in leaves]
+    return jax.tree.structure(trees[0]).unflatten(stacked)
 
-    def stack(*leaves: jax.Array) -> jax.Array:
-        stacked = jnp.stack(leaves)
-        return stacked.reshape(*replicas.axes, *stacked.shape[1:])
 
-    return jax.tree.map(stack, *filled)
+def share(tree: Any, replicas: Replicas | None) -> Any:
+    """Return the arrays that all replicas read, placed once on each device.
+
+    Of several devices, they have an axis of devices in front; arrays on the host stay there.
+    """
+    if replicas is None or replicas.devices == 1:
+        return tree
+
+    def copies(array: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
+        if not isinstance(array, jax.Array):
+            return np.broadcast_to(array, (replicas.devices, *array.shape))
+        return _place([array] * replicas.devices)
+
+    return jax.tree.map(copies, tree)
 
 
 def take_replica(tree: Any, replicas: Replicas | None, number: int) -> Any:
-    """Return the tree of one replica; without replicas, the tree itself."""
+    """Return the tree of one replica, on its device; without replicas, the tree itself."""
     if replicas is None:
         return tree
-    index = number if replicas.devices == 1 else divmod(number, replicas.width)
-    return jax.tree.map(lambda leaf: leaf[index], tree)
+    device, place = divmod(number, replicas.width)
+
+    def take(leaf: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
+        if replicas.devices == 1:
+            return leaf[place]
+        if isinstance(leaf, jax.Array):  # indexing it would move the arrays of all devices
+            return leaf.addressable_data(device)[0, place]
+        return leaf[device, place]
+
+    return jax.tree.map(take, tree)
 
 
 def jit_replicas(
     function: Callable[..., Any],
-    in_axes: tuple[Any, ...],
+    in_axes: tuple[int | None, ...],
     replicas: Replicas | None,
     **options: Any,
 ) -> Callable[..., Any]:
     """Return `function` compiled for one run, or for all replicas at once.
 
-    `in_axes` is that of `jax.vmap`: 0 for arguments of each replica, None for shared arguments.
+    `in_axes` is that of `jax.vmap`: 0 for arguments of each replica, None for arguments that they
+    `share`.
     """
     if replicas is None:
         return devices.jit(function, **options)
     vmapped = jax.vmap(function, in_axes)
     if replicas.devices == 1:
         return devices.jit(vmapped, **options)
-    local_devices = jax.local_devices()[: replicas.devices]
-    return jax.pmap(vmapped, in_axes=in_axes, devices=local_devices, **options)
+    local_devices = _devices(replicas.devices)
+    return jax.pmap(vmapped, axis_name=AXIS, devices=local_devices, **options)
+
+
+def _stack_leaf(values: Sequence[jax.Array | np.ndarray], replicas: Replicas) -> jax.Array:
+    if replicas.devices == 1:
+        return jnp.array(_stack(values))
+    width = replicas.width
+    starts = range(0, len(values), width)
+    return _place([_stack(values[start : start + width]) for start in starts])
+
+
+def _stack(values: Sequence[jax.Array | np.ndarray]) -> jax.Array | np.ndarray:
+    """Return a stack on the host, unless the arrays are on a device, as random keys are."""
+    on_device = any(isinstance(value, jax.Array) for value in values)
+    return jnp.stack(values) if on_device else np.stack(values)
+
+
+def _place(arrays: Sequence[jax.Array | np.ndarray]) -> jax.Array:
+    """Return one array with an axis of devices in front, the n-th of `arrays` on the n-th."""
+    local_devices = _devices(len(arrays))
+    sharding = NamedSharding(Mesh(local_devices, AXIS), PartitionSpec(AXIS))
+    placed = [
+        jax.device_put(array[None], device)
+        for array, device in zip(arrays, local_devices, strict=True)
+    ]
+    shape = (len(arrays), *arrays[0].shape)
+    return jax.make_array_from_single_device_arrays(shape, sharding, placed)
+
+
+def _devices(count: int) -> list[jax.Device]:
+    return jax.local_devices()[:count]

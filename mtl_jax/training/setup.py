@@ -13,29 +13,32 @@ from ml_collections import ConfigDict
 
 from mtl_jax.models.base import Network
 from mtl_jax.training import devices, objective, optimizer
+from mtl_jax.training.dataset import BatchSource
 from mtl_jax.training.epoch import Epoch, make_epoch
 from mtl_jax.training.loop import Monitor
 from mtl_jax.training.losses import LOSSES
 from mtl_jax.training.optimizer import OPTIMIZERS
-from mtl_jax.training.replicas import Replicas
+from mtl_jax.training.prefetch import is_on_host
+from mtl_jax.training.replicas import Replicas, share
 from mtl_jax.training.schedules import SCHEDULES
 from mtl_jax.training.step import make_step
 from mtl_jax.training.writers import WRITERS, EpochRecord
 from mtl_jax.types import InputError, Params
 
 # Fields of config.train that do not change the trained weights.
-FIELDS_WITHOUT_EFFECT = ("checkpoint_epochs", "writers", "validation_epochs")
+FIELDS_WITHOUT_EFFECT = ("checkpoint_minutes", "writers", "validation_epochs")
 
 
 class TrainingRun(NamedTuple):
     """What belongs to one training run alone."""
 
     folder: Path  # of its history and its checkpoints
-    params: Params  # initial
+    params: Params  # initial, on the host: a device holds the states of its own runs alone
     key: jax.Array  # of its order of ROIs and its dropout
     on_epoch: Callable[[EpochRecord], None] = lambda record: None
     rois: range | None = None  # its training set in the dataset; None: all
-    validate: Callable[[Params], EpochRecord] | None = None  # adds values every validation_epochs
+    # Adds values every validation_epochs: begins to compute them, and returns how to read them.
+    validate: Callable[[Params], Callable[[], EpochRecord]] | None = None
     provenance: Mapping[str, Any] = MappingProxyType({})  # recorded in its checkpoints
     accept_versions: bool = False  # resume checkpoints of other versions
     monitor: Monitor | None = None  # may end the run early
@@ -58,6 +61,13 @@ class Training:
     def sharding(self) -> NamedSharding | None:
         """Return the sharding of a batch; replicas are not sharded."""
         return devices.batch_sharding(1 if self.replicas else self.device_count)
+
+    def place(self, source: BatchSource) -> BatchSource:
+        """Return `source` with a copy on each device, made once; on the host it stays there."""
+        if is_on_host(source):
+            return source
+        sharding = self.sharding()
+        return devices.replicate(source, sharding) if sharding else share(source, self.replicas)
 
     def optimizer(self) -> optax.GradientTransformation:
         """Return the optimizer of the layers that are not frozen."""

@@ -6,7 +6,9 @@ replaced.
 """
 
 import json
+import math
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -17,12 +19,17 @@ from mtl_jax.types import InputError
 
 EpochRecord = dict[str, float]
 
+BATCH_SECONDS = 5.0  # between two writes: a GPU computes several epochs in a second
+
 
 class Writer(Protocol):
     """Receives the record of each epoch."""
 
     def write(self, record: EpochRecord) -> None:
-        """Write the record of one epoch."""
+        """Receive the record of one epoch."""
+
+    def flush(self) -> None:
+        """Write the records that were received; called before each checkpoint."""
 
     def close(self) -> None:
         """Finish the file; called once, also after an error."""
@@ -35,18 +42,29 @@ class JsonLines:
         self._path = folder / "history.jsonl"
         text = self._path.read_text(encoding="utf-8") if self._path.exists() else ""
         atomic.write_text(self._path, "".join(text.splitlines(keepends=True)[:begin]))
+        self._lines: list[str] = []
+        self._written = -math.inf
 
     def write(self, record: EpochRecord) -> None:
+        self._lines.append(json.dumps(record) + "\n")
+        if time.monotonic() - self._written >= BATCH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self._lines:
+            return
         with (
             atomic.report_write_errors(self._path),
             self._path.open("a", encoding="utf-8") as file,
         ):
-            file.write(json.dumps(record) + "\n")
+            file.writelines(self._lines)
             file.flush()
             os.fsync(file.fileno())
+        self._lines.clear()
+        self._written = time.monotonic()
 
     def close(self) -> None:
-        pass
+        self.flush()
 
 
 class TensorBoard:
@@ -66,6 +84,9 @@ class TensorBoard:
             if name not in ("epoch", "step"):
                 self._writer.add_scalar(name, value, record["epoch"])
 
+    def flush(self) -> None:
+        self._writer.flush()
+
     def close(self) -> None:
         self._writer.close()
 
@@ -80,14 +101,16 @@ class Csv:
         self._records: list[EpochRecord] = [json.loads(line) for line in lines[:begin]]
 
     def write(self, record: EpochRecord) -> None:
-        # Rewritten as a whole, because some epochs have further columns (the held-out fold).
         self._records.append(record)
+
+    def flush(self) -> None:
+        # Rewritten as a whole, because some epochs have further columns (the held-out fold).
         columns = list(dict.fromkeys(name for row in self._records for name in row))
         rows = ([row.get(name, "") for name in columns] for row in self._records)
         atomic.write_text(self._path, format_csv(columns, rows))
 
     def close(self) -> None:
-        pass
+        self.flush()
 
 
 # Of config.train.writers; history.jsonl is always written.
@@ -103,6 +126,10 @@ class Writers:
     def write(self, record: EpochRecord) -> None:
         for writer in self._writers:
             writer.write(record)
+
+    def flush(self) -> None:
+        for writer in self._writers:
+            writer.flush()
 
     def __enter__(self) -> "Writers":
         return self

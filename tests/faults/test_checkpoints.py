@@ -6,9 +6,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from orbax.checkpoint import StandardCheckpointer
@@ -20,9 +20,9 @@ from mtl_jax.types import InputError, TrainState
 SETTINGS = {"network": {"lrn": False}, "train": {"epochs": 4, "learning_rate": 0.001}}
 
 
-def make_state(value: float) -> TrainState:
-    params = {"F5": {"kernel": jnp.full((8, 2), value), "bias": jnp.zeros(2)}}
-    return TrainState(jnp.int32(value), params, ({"trace": jnp.full(3, value)},))
+def make_state(value: float) -> dict[str, Any]:
+    params = {"F5": {"kernel": np.full((8, 2), value), "bias": np.zeros(2)}}
+    return TrainState(np.int32(value), params, ({"trace": np.full(3, value)},))._asdict()
 
 
 def save_three(folder: Path) -> Checkpoints:
@@ -33,7 +33,7 @@ def save_three(folder: Path) -> Checkpoints:
     return checkpoints
 
 
-def is_equal(a: TrainState, b: TrainState) -> bool:
+def is_equal(a: dict[str, Any], b: dict[str, Any]) -> bool:
     return jax.tree.all(jax.tree.map(np.array_equal, a, b))
 
 
@@ -52,31 +52,34 @@ def test_the_latest_two_are_kept_and_the_newest_is_restored(tmp_path: Path) -> N
     )
 
 
-def test_a_changed_byte_in_any_file_is_reported_and_the_previous_checkpoint_is_used(
+def test_a_changed_byte_that_affects_the_state_is_reported_and_the_previous_checkpoint_is_used(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     save_three(tmp_path / "good")
-    # The file in which Orbax writes times changes by itself; it does not affect the state.
     files = [p for p in (tmp_path / "good/3").rglob("*") if p.is_file() and p.stat().st_size]
-    files = [
-        p.relative_to(tmp_path / "good") for p in files if p.name not in checkpoint.CHANGING_FILES
-    ]
+    files = [path.relative_to(tmp_path / "good") for path in files]
     assert len(files) > 4
+    n_damaged = 0
     rng = np.random.default_rng(0)
     for number, file in enumerate(files):
         folder = tmp_path / str(number)
         shutil.copytree(tmp_path / "good", folder)
         flip_bit(folder / file, int(rng.integers((folder / file).stat().st_size)))
         epoch, restored = Checkpoints(folder, SETTINGS).resume(make_state(0))
-        assert epoch == 2 and is_equal(restored, make_state(2)), file
         message = capfd.readouterr().err
+        if epoch == 3:  # a byte that does not affect the state, such as a time
+            assert is_equal(restored, make_state(3)) and not message, file
+            assert file.name not in ("card.json", "SHA256SUMS"), file
+            continue
+        n_damaged += 1
+        assert epoch == 2 and is_equal(restored, make_state(2)), file
         assert message.count("\n") == 1 and "checkpoint before" in message, message
-        name = file.relative_to("3").as_posix()
-        assert f"{folder}/3: damaged, " in message and (name in message or name == "SHA256SUMS")
+        assert f"{folder}/3: damaged, " in message
         assert checkpoint.saved_epochs(folder) == [2]
+    assert n_damaged >= 4  # card.json, SHA256SUMS, and at least two files of the arrays
 
 
-@pytest.mark.parametrize("change", ["removed file", "removed folder", "emptied", "extra file"])
+@pytest.mark.parametrize("change", ["removed file", "removed folder", "emptied"])
 def test_a_changed_checkpoint_folder_is_damaged(
     change: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,10 +89,8 @@ def test_a_changed_checkpoint_folder_is_damaged(
     elif change == "emptied":
         shutil.rmtree(tmp_path / "3")
         (tmp_path / "3").mkdir()
-    elif change == "removed file":
-        next((tmp_path / "3/state").rglob("manifest.ocdbt")).unlink()
     else:
-        (tmp_path / "3/state/more").write_text("x")
+        next((tmp_path / "3/state").rglob("manifest.ocdbt")).unlink()
     epoch, restored = checkpoints.resume(make_state(0))
     assert epoch == 2 and is_equal(restored, make_state(2))
     assert capfd.readouterr().err.count(": damaged, ") == (change != "removed folder")
@@ -117,7 +118,7 @@ def test_training_starts_anew_if_all_checkpoints_are_damaged(
             {"weights": {"arrays_sha256": "ab" * 32}},
             r"weights.arrays_sha256 is None, not abababababab",
         ),
-        ({"precision": {"matmul": "high"}}, "precision.matmul is None, not 'high'"),
+        ({"precision": {"matmul": "high"}}, "precision.matmul is 'highest', not 'high'"),
     ],
 )
 def test_another_config_network_weights_or_precision_is_rejected_with_the_difference(
@@ -164,8 +165,10 @@ def test_metadata_without_provenance_is_rejected(tmp_path: Path) -> None:
         metadata = json.loads((tmp_path / str(epoch) / "card.json").read_text())
         for field in ("platform", "precision", "random", checkpoint.VERSIONS_BEFORE):
             del metadata[field]
-        (tmp_path / str(epoch) / "card.json").write_text(json.dumps(metadata))
-        checkpoint.atomic.write_checksums(tmp_path / str(epoch), checkpoint.CHANGING_FILES)
+        text = json.dumps(metadata)
+        (tmp_path / str(epoch) / "card.json").write_text(text)
+        line = checkpoint.atomic.checksum_line("card.json", text)
+        (tmp_path / str(epoch) / "SHA256SUMS").write_text(line)
     with pytest.raises(InputError, match="of another training run: platform is None"):
         Checkpoints(tmp_path, SETTINGS, accept_versions=True).resume(make_state(0))
 
