@@ -146,23 +146,6 @@ def verify_checksums(folder: Path, skip: tuple[str, ...] = ()) -> str:
     return min((line[66:] for line in differences), default="" if text else CHECKSUMS)
 
 
-def checksum_line(name: str, text: str) -> str:
-    """Return the line of SHA256SUMS for a file with this content."""
-    return f"{hashlib.sha256(text.encode('utf-8')).hexdigest()}  {name}\n"
-
-
-def verify_listed(folder: Path) -> str:
-    """Return what is wrong with the files that SHA256SUMS lists, or ''; other files may exist."""
-    try:
-        lines = (folder / CHECKSUMS).read_text(encoding="utf-8", errors="replace").splitlines()
-        changed = [line[66:] for line in lines if file_sha256(folder / line[66:]) != line[:64]]
-    except OSError as error:
-        changed, lines = [str(error.filename or folder)], [""]
-    if changed or not lines:
-        return f"{min(changed, default=CHECKSUMS)} is missing or changed"
-    return ""
-
-
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal digits."""
     with path.open("rb") as stream:

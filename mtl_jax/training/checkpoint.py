@@ -1,6 +1,5 @@
 """Save and restore the state of a training run with Orbax."""
 
-import hashlib
 import json
 import shutil
 import sys
@@ -20,13 +19,13 @@ from mtl_jax.training import multihost, software
 from mtl_jax.types import InputError, Params
 from mtl_jax.weights.param_io import make_checkpointer
 
-FORMAT = 2  # increase it when the layout of a checkpoint or the meaning of its state changes
+FORMAT = 1  # increase it when the layout of a checkpoint changes
 MAX_KEPT = 2
 MAX_PENDING = 8  # states in the host's memory that wait to be written
 METADATA_FILE = "card.json"
-DIGESTS = "state_sha256"  # metadata: of each part of the state
 VERSIONS_BEFORE = "versions_before"  # metadata: versions that trained earlier epochs, oldest first
 State = dict[str, Any]  # TrainState as a dict, and further arrays; params are the result
+CHANGING_FILES = ("_CHECKPOINT_METADATA",)  # Orbax writes to it again when it reads
 
 
 class Checkpoints:
@@ -52,16 +51,14 @@ class Checkpoints:
 
         Of several processes, process 0 alone calls it.
         """
-        metadata = self._metadata | {DIGESTS: _digests(state)}
-        text = json.dumps(metadata, indent=1) + "\n"
         with atomic.write_folder(self._folder / str(epoch)) as draft:
             try:
                 with make_checkpointer() as orbax:
                     orbax.save(draft / "state", state)
             except Exception as error:  # the errors of Orbax and TensorStore have no common type
                 raise atomic.write_error(self._folder / str(epoch), error) from error
-            atomic.write_text(draft / METADATA_FILE, text)
-            atomic.write_text(draft / atomic.CHECKSUMS, atomic.checksum_line(METADATA_FILE, text))
+            atomic.write_text(draft / METADATA_FILE, json.dumps(self._metadata, indent=1) + "\n")
+            atomic.write_checksums(draft, CHANGING_FILES)
             self._remove([epoch] if epoch in saved_epochs(self._folder) else [])
         self._remove(saved_epochs(self._folder)[:-MAX_KEPT])
 
@@ -78,23 +75,22 @@ class Checkpoints:
         return int(epoch), state
 
     def _resume(self, state: State, max_epoch: int | None) -> tuple[int, State]:
-        empty = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), state)
         for epoch in reversed(saved_epochs(self._folder)):
             if max_epoch is not None and epoch > max_epoch:
                 continue
             path = self._folder / str(epoch)
-            damage = atomic.verify_listed(path)
-            if not damage:
-                self._reject_other(path)
-                restored, damage = _restore(path, empty)
-            if not damage:
-                return epoch, restored
-            print(
-                f"mtl_jax: note: {path}: damaged, {damage};"
-                " resuming from the checkpoint before it, or from the start",
-                file=sys.stderr,
-            )
-            self._remove([epoch])
+            changed_file = atomic.verify_checksums(path, CHANGING_FILES)
+            if changed_file:
+                print(
+                    f"mtl_jax: note: {path}: damaged, {changed_file} is missing, new or changed;"
+                    " resuming from the checkpoint before it, or from the start",
+                    file=sys.stderr,
+                )
+                self._remove([epoch])
+                continue
+            self._reject_other(path)
+            empty = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), state)
+            return epoch, _restore(path, empty)
         return 0, state
 
     def close(self, keep: int) -> None:
@@ -110,7 +106,6 @@ class Checkpoints:
         """Raise InputError if the checkpoint at `path` has other settings or other versions."""
         saved = software.add_later_fields(_read_metadata(path))
         saved = add_later_settings(saved, self._metadata)
-        saved.pop(DIGESTS, None)
         differences = changed_fields(saved, self._metadata, ignored=(VERSIONS_BEFORE,))
         if not all(map(software.may_differ, differences)):
             raise InputError(
@@ -171,44 +166,24 @@ def read_params(folder: Path) -> Params:
     if not saved:
         raise InputError(f"{folder}: no checkpoint here; run the job to its end first")
     path = folder.absolute() / str(saved[-1])
-    damage = atomic.verify_listed(path)
-    if not damage:
-        restored, damage = _restore(path, None)
-    if damage:
+    changed_file = atomic.verify_checksums(path, CHANGING_FILES)
+    if changed_file:
         raise InputError(
-            f"{path}: damaged, {damage}; delete the run's folder and run the job again"
+            f"{path}: damaged, {changed_file} is missing, new or changed; delete the run's folder"
+            " and run the job again"
         )
-    return jax.tree.map(np.asarray, dict(restored["params"]))
+    return jax.tree.map(np.asarray, dict(_restore(path, None)["params"]))
 
 
-def _restore(path: Path, structure: Any) -> tuple[dict[str, Any], str]:
-    """Return the state in a checkpoint, and what is wrong with it, or ''.
-
-    Without a `structure`, the parameters alone are verified: other arrays have other names then.
-    """
+def _restore(path: Path, structure: Any) -> dict[str, Any]:
     try:
         with make_checkpointer() as orbax:
-            state = orbax.restore(path / "state", structure)
+            return orbax.restore(path / "state", structure)
     except Exception as error:  # the errors of Orbax and TensorStore have no common type
-        return {}, f"state cannot be read ({str(error).splitlines()[0][:120]})"
-    expected = _read_metadata(path).get(DIGESTS, {})  # of FORMAT 2 on
-    for name, digest in _digests(state if structure else {"params": state["params"]}).items():
-        if expected.get(name, digest) != digest:
-            return {}, f"the arrays of state/{name} have changed"
-    return state, ""
-
-
-def _digests(state: State) -> dict[str, str]:
-    """Return the SHA-256 of the arrays of each part of a state: path, dtype, shape and bytes."""
-    digests = {}
-    for name, tree in state.items():
-        total = hashlib.sha256()
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-            array = np.ascontiguousarray(leaf)
-            total.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape} ".encode())
-            total.update(array.data)
-        digests[name] = total.hexdigest()
-    return digests
+        raise InputError(
+            f"{path}: the checkpoint cannot be read ({str(error).splitlines()[0][:120]});"
+            " delete that folder and run again"
+        ) from error
 
 
 class Saves:
