@@ -1,5 +1,6 @@
 # CPU:  docker build -t mtl_jax .
-# CUDA: docker build -t mtl_jax:cuda --build-arg EXTRAS=cuda13,onnx,sr .   (JAX includes CUDA; the host needs the driver)
+# CUDA: docker build -t mtl_jax:cuda --build-arg EXTRAS=cuda13,onnx,sr .   (JAX includes CUDA; the host needs the
+#       driver: 580 or newer for cuda13, 525 or newer for cuda12)
 # Run:  docker run --rm --user "$(id -u):$(id -g)" -v "$PWD":/work mtl_jax run --config=mttl:demo --workdir=runs/demo
 FROM python:3.12-slim
 ARG EXTRAS=onnx,sr

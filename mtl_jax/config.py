@@ -296,7 +296,8 @@ def default() -> ConfigDict:
     c.ray = ConfigDict()  # needs the [ray] extra
     c.ray.address = placeholder(str)  # of a running cluster, or auto; None: start one here
     c.ray.cpus = 1.0  # requested by each run
-    c.ray.gpus = 0.0  # requested by each run
+    c.ray.gpus = placeholder(float)  # requested by each run: 0 (the CPU computes), a fraction of
+    #     one GPU, or an integer; None: as many as devices if the cluster has GPUs, otherwise 0
     return c
 
 
@@ -408,7 +409,12 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (
         "a number >= 0",
         lambda v: 0 <= v < math.inf,
-        "train.weight_decay train.focal_gamma train.checkpoint_minutes ray.cpus ray.gpus",
+        "train.weight_decay train.focal_gamma train.checkpoint_minutes ray.cpus",
+    ),
+    (
+        "0, a number in (0, 1), an integer >= 1, or None",
+        lambda v: v is None or 0 <= v < 1 or (v >= 1 and float(v).is_integer()),
+        "ray.gpus",
     ),
     ("a number > 0", lambda v: 0 < v < math.inf, "train.learning_rate"),
     ("a number in (0, 1)", lambda v: 0 < v < 1, "analysis.threshold"),
@@ -477,6 +483,9 @@ def validate(c: ConfigDict) -> None:
     _validate_statistics(c)
     divisible = c.train.batch_size % c.devices == 0
     _require(c, "train.batch_size", divisible, f"a multiple of devices ({c.devices})")
+    sufficient = c.executor != "ray" or not c.ray.gpus or c.devices == 1 or c.ray.gpus >= c.devices
+    rule = f"None, 0, or an integer >= devices ({c.devices}), which each run uses"
+    _require(c, "ray.gpus", sufficient, rule)
     falling = 0 < c.train.final_learning_rate <= c.train.learning_rate
     rule = "a number > 0 and <= train.learning_rate"
     _require(c, "train.final_learning_rate", falling, rule)

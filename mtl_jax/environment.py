@@ -5,9 +5,13 @@ may be late in a job. Invalid settings are reported here in one line.
 """
 
 import contextlib
+import importlib.util
 import os
+import pkgutil
 import sys
 from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
 
 from mtl_jax.types import InputError
 
@@ -16,6 +20,8 @@ UNSUPPORTED = {"JAX_NUMPY_DTYPE_PROMOTION": "strict", "JAX_NUMPY_RANK_PROMOTION"
 DEVICE_VARIABLES = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "CUDA_VISIBLE_DEVICES")
 PRECISION = "JAX_DEFAULT_MATMUL_PRECISION"
 DETERMINISTIC_FLAG = "--xla_gpu_deterministic_ops"
+# The files of which JAX needs one to open an NVIDIA GPU (jax/_src/hardware_utils.py).
+NVIDIA_FILES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg")
 
 
 def reject_settings() -> None:
@@ -35,7 +41,46 @@ def reject_settings() -> None:
 def _setting(name: str) -> str:
     """Return a setting of JAX: from JAX if it is imported, otherwise from the environment."""
     jax = sys.modules.get("jax")
-    return os.environ.get(name, "") if jax is None else str(getattr(jax.config, name.lower()))
+    if jax is None:
+        return os.environ.get(name, "")
+    value = getattr(jax.config, name.lower())
+    return "" if value is None else str(value)
+
+
+def use_cpu() -> None:
+    """Make JAX compute on the CPU and open no other device in this process, if it has not started.
+
+    Environment variables stay as they are, because processes that this one starts inherit them.
+    """
+    with report_start_errors():
+        import jax
+
+        jax.config.update("jax_platforms", "cpu")
+        if os.environ.get("JAX_PLATFORM_NAME"):  # which JAX would look for among its platforms
+            jax.config.update("jax_platform_name", "cpu")
+
+
+def computes_on_cpu() -> bool:
+    """Return whether JAX will compute on the CPU, without starting it.
+
+    It will if its settings say so, or if no other platform is installed. Of a plug-in for CUDA, the
+    devices are looked for as JAX does; any other plug-in is taken to have one.
+    """
+    platforms = _setting("JAX_PLATFORMS")
+    requested = platforms
+    if platforms != "cpu":
+        requested = os.environ.get("JAX_PLATFORM_NAME") or platforms
+    if requested:
+        return requested.lower().split(",")[0] == "cpu"
+    plugins = {entry_point.value for entry_point in entry_points(group="jax_plugins")}
+    package = importlib.util.find_spec("jax_plugins")
+    if package is not None:
+        locations = package.submodule_search_locations
+        plugins |= {module.name for module in pkgutil.iter_modules(locations)}
+    names = {plugin.rpartition(".")[2] for plugin in plugins}
+    if importlib.util.find_spec("libtpu") or any(not name.startswith("xla_cuda") for name in names):
+        return False
+    return not (names and any(Path(file).exists() for file in NVIDIA_FILES))
 
 
 def set_deterministic(deterministic: bool) -> None:

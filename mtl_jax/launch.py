@@ -11,14 +11,18 @@ from mtl_jax.training import malloc
 
 
 def prepare(config: ConfigDict) -> None:
-    """Expand the paths of `config`, check it and the environment, and keep freed memory.
+    """Expand the paths of `config`, check it and the environment, and prepare JAX and malloc.
 
+    With executor='ray' this process computes on the CPU: JAX would reserve most of the memory of a
+    GPU that the workers need.
     With config.deterministic, it sets a flag that JAX reads when it starts.
     """
     expand_paths(config)
     validate(config)
     environment.reject_settings()
     environment.set_deterministic(config.deterministic)
+    if config.executor == "ray":
+        environment.use_cpu()
     malloc.keep_freed_memory()
 
 

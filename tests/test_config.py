@@ -60,6 +60,9 @@ def test_every_config_loads_and_is_valid(path: Path, preset: str) -> None:
         ("train.task_weights", ("sfm:1e999",), "finite"),
         ("train.task_weights", ("sfm:nan",), "finite"),
         ("approaches", ("mttl+weight.sfm=inf",), "finite"),
+        ("ray.gpus", 1.5, "0, a number in (0, 1), an integer >= 1, or None"),
+        ("ray.gpus", -1.0, "0, a number in (0, 1), an integer >= 1, or None"),
+        ("ray.gpus", float("inf"), "an integer >= 1"),
     ],
 )
 def test_invalid_settings_are_rejected(field: str, value: object, message: str) -> None:
@@ -69,3 +72,17 @@ def test_invalid_settings_are_rejected(field: str, value: object, message: str) 
         config.validate(c)
     assert message in str(rejected.value) and "config." in str(rejected.value)
     assert "\n" not in str(rejected.value)
+
+
+def test_a_run_on_ray_requests_no_fewer_gpus_than_its_devices() -> None:
+    c = config.default()
+    c.devices = 2
+    for gpus in (None, 0.0, 2.0, 4.0):
+        c.executor, c.ray.gpus = "ray", gpus
+        config.validate(c)
+    for gpus in (0.5, 1.0):
+        c.executor, c.ray.gpus = "ray", gpus
+        with pytest.raises(InputError, match="ray.gpus.*None, 0, or an integer >= devices"):
+            config.validate(c)
+        c.executor = "local"
+        config.validate(c)

@@ -83,6 +83,58 @@ def test_float64_set_in_python_is_rejected() -> None:
         environment.reject_settings()
 
 
+def test_the_cpu_is_chosen_in_this_process_alone() -> None:
+    """The variables stay, for processes that it starts. Without the choice JAX would not start."""
+    code = (
+        "import os; from mtl_jax import environment; environment.use_cpu()\n"
+        "environment.start_jax(); import jax\n"
+        "print(jax.default_backend(), os.environ['JAX_PLATFORMS'], os.environ['JAX_PLATFORM_NAME'])"
+    )
+    ended = run("-c", code, JAX_PLATFORMS="rocm", JAX_PLATFORM_NAME="gpu")
+    assert ended.stdout == "cpu rocm gpu\n", ended.stderr
+
+
+COMPUTES_ON_CPU = (
+    "from mtl_jax import environment as e; e.NVIDIA_FILES = ({file!r},); print(e.computes_on_cpu())"
+)
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, jax.default_backend() == "cpu"),
+        ({"JAX_PLATFORMS": "cpu"}, True),
+        ({"JAX_PLATFORMS": "cpu,cuda"}, True),
+        ({"JAX_PLATFORMS": "cuda,cpu"}, False),
+        ({"JAX_PLATFORMS": "", "JAX_PLATFORM_NAME": "gpu"}, False),
+        ({"JAX_PLATFORMS": "cuda,cpu", "JAX_PLATFORM_NAME": "cpu"}, True),
+    ],
+)
+def test_the_device_is_known_before_jax_starts(variables: dict[str, str], expected: bool) -> None:
+    code = "from mtl_jax import environment; print(environment.computes_on_cpu())"
+    for started in ("", "import jax; "):
+        assert run("-c", started + code, **variables).stdout == f"{expected}\n"
+
+
+@pytest.mark.parametrize(
+    ("plugin", "has_gpu", "expected"),
+    [("xla_cuda13", True, False), ("xla_cuda13", False, True), ("other", False, False)],
+)
+def test_an_installed_plugin_computes_if_its_device_may_exist(
+    plugin: str, has_gpu: bool, expected: bool, tmp_path: Path
+) -> None:
+    if jax.default_backend() != "cpu":
+        pytest.skip("this machine has another device")
+    (tmp_path / "jax_plugins" / plugin).mkdir(parents=True)
+    (tmp_path / "jax_plugins" / plugin / "__init__.py").touch()
+    file = tmp_path / "nvidia0"
+    if has_gpu:
+        file.touch()
+    code = COMPUTES_ON_CPU.format(file=str(file))
+    ended = run("-c", code, PYTHONPATH=f"{ROOT}:{tmp_path}", JAX_PLATFORMS="")
+    assert ended.stdout == f"{expected}\n", ended.stderr
+
+
 def test_the_roc_command_needs_no_jax(tmp_path: Path) -> None:
     table = tmp_path / "s.csv"
     table.write_text("label,score\n0,0.1\n1,0.7\n0,0.4\n1,0.9\n0,0.8\n1,0.3\n")

@@ -69,6 +69,11 @@ def test_settings_of_the_environment_take_precedence() -> None:
     assert count_cleared_blocks("keep", MALLOC_ARENA_MAX="2")[0] == "False"
 
 
+def test_another_device_than_the_cpu_leaves_malloc_unchanged() -> None:
+    assert count_cleared_blocks("keep", JAX_PLATFORMS="cuda")[0] == "False"
+    assert count_cleared_blocks("keep", JAX_PLATFORMS="cpu")[0] == "True"
+
+
 # Allocate 60 MB in pieces too small to be mapped one by one, and free all but the last.
 PIECES = """
 from pathlib import Path

@@ -52,6 +52,18 @@ def test_names_without_a_text_are_given_as_in_the_config(work: read_workdir.Work
     assert "by lion, with" in text and "(schedule linear)" in text and "the loss was mine." in text
 
 
+def test_the_platform_of_workers_with_gpus_is_stated(work: read_workdir.WorkFolder) -> None:
+    """The job itself, the driver of a Ray cluster, has the CPU as its only device."""
+    work = work._replace(environment=work.environment | {"devices": ["cpu"]})
+    for platform, devices in (
+        ("cpu", "(cpu). The method"),
+        ("gpu", "(cpu; the networks were trained on: gpu). The method"),
+    ):
+        versions = [{"jax": "0.10.2", "platform": platform}]
+        results = work.results | {"provenance": {"versions": versions, "mixed": False}}
+        assert devices in methods.paragraphs(work._replace(results=results))[-1]
+
+
 @pytest.mark.parametrize(
     ("platform", "matmul", "trained", "sentence"),
     [

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from mtl_jax import environment
 from mtl_jax.io import paths
 from mtl_jax.roc.class_names import parse_classes
+from mtl_jax.training import malloc
 from mtl_jax.types import InputError
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     args = parser.parse_args(arguments)
     try:
+        malloc.keep_freed_memory()
         environment.start_jax()
         return _score(args)
     except InputError as error:
@@ -85,9 +87,7 @@ def _score(args: argparse.Namespace) -> int:
     from mtl_jax import bundle
     from mtl_jax.bundle import lesion_table, output, scoring, sr
     from mtl_jax.data import privacy
-    from mtl_jax.training import malloc
 
-    malloc.keep_freed_memory()
     output.check_folder(args.out)
     names = privacy.Pseudonyms(None if args.keep_ids else privacy.load_key())
     names.check_lookup()

@@ -23,12 +23,13 @@ from mtl_jax.types import InputError, Run
 
 
 class Callbacks(NamedTuple):
-    """What an executor calls while it trains; on a Ray cluster `on_finished` alone."""
+    """What an executor calls while it trains; on a Ray cluster the last two alone."""
 
     on_start: Callable[[], object] = lambda: None  # the next of `plan_groups` begins
     on_phase: Callable[[str], object] = lambda phase: None
     on_steps: Callable[[int], object] = lambda completed: None  # steps of the group
     on_finished: Callable[[Run], object] = lambda run: None
+    on_message: Callable[[str], object] = print
 
 
 Group = tuple[list[Run], Replicas | None]
@@ -206,7 +207,8 @@ def run_on_ray(
     """Train each missing run as a task of a Ray cluster, whose workers prepare their inputs."""
     from mtl_jax.experiments import ray_cluster
 
-    ray_cluster.run_all(missing_runs(runs, folder), folder, c, callbacks.on_finished)
+    missing = missing_runs(runs, folder)
+    ray_cluster.run_all(missing, folder, c, callbacks.on_finished, callbacks.on_message)
 
 
 EXECUTORS: dict[str, Executor] = {"local": run_locally, "ray": run_on_ray}

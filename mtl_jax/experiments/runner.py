@@ -224,7 +224,7 @@ def _callbacks(
             progress.finish_remote_run(run, cost, timing["seconds"])
 
     return executors.Callbacks(
-        progress.start_group, progress.phase, progress.complete_steps, on_finished
+        progress.start_group, progress.phase, progress.complete_steps, on_finished, progress.print
     )
 
 

@@ -43,10 +43,20 @@ def paragraphs(work: WorkFolder) -> list[str]:
     texts.append(
         f"Software: mtl_jax {versions['mtl_jax']}, JAX {versions['jax']}, Flax {versions['flax']}, "
         f"NumPy {versions['numpy']}, SciPy {versions['scipy']}, on {work.environment['platform']} "
-        f"({phrases.join_and(sorted(set(work.environment['devices'])))}). "
+        f"({_devices(work)}). "
         f"The method follows {PAPER}."
     )
     return texts
+
+
+def _devices(work: WorkFolder) -> str:
+    """Return the devices of the job, and where the networks were trained if that was elsewhere."""
+    devices = phrases.join_and(sorted(set(work.environment["devices"])))
+    versions = work.results.get("provenance", {}).get("versions", [])
+    platforms = sorted({version["platform"] for version in versions})
+    if devices == "cpu" and any(platform != "cpu" for platform in platforms):  # with Ray
+        return f"{devices}; the networks were trained on: {', '.join(platforms)}"
+    return devices
 
 
 def _data(work: WorkFolder) -> str:
