@@ -3,18 +3,20 @@
 With C1 to C5 frozen a step has no convolution, which a CPU computes slowly in a loop.
 """
 
+import functools
 import json
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from test_replicas import assert_close, is_identical, make_runs
 from test_training import NETWORK, fit_runs, random_dataset
 
-from mtl_jax.training import checkpoint, writers
+from mtl_jax.training import checkpoint, dataset, feature_cache, writers
 from mtl_jax.training import epoch as epochs
 from mtl_jax.training.checkpoint import Checkpoints
 from mtl_jax.training.loop import Loop, LoopRun, run_epochs
@@ -23,19 +25,22 @@ from mtl_jax.training.replicas import Replicas
 from mtl_jax.training.setup import TrainingRun
 from mtl_jax.types import InputError, TrainState
 
+FROZEN = ("C1", "C2", "C3", "C4", "C5")
+
 
 def scan_epochs(patch: pytest.MonkeyPatch) -> None:
     """Run epochs as on a GPU: one compiled loop each, and one epoch ahead."""
     for module in ("epoch", "fit"):
         patch.setattr(f"mtl_jax.training.{module}.is_stepwise", lambda on_host: on_host)
     patch.setattr(epochs, "SCANNED_STEPS", 2)  # an epoch of these tests has one or three steps
-    # Without the cache, which has epochs of steps, and would keep scanned ones.
-    patch.setattr("mtl_jax.training.setup.make_epoch", epochs.make_epoch.__wrapped__)
+    # With another cache: that of the module has epochs of steps, and would keep scanned ones.
+    make_epoch = functools.cache(epochs.make_epoch.__wrapped__)
+    patch.setattr("mtl_jax.training.setup.make_epoch", make_epoch)
 
 
 def add_validation(run: TrainingRun) -> TrainingRun:
     """Validate a run on other ROIs by its mean score."""
-    predictor = Predictor(NETWORK, random_dataset(seed=9), ("C1", "C2", "C3", "C4", "C5"))
+    predictor = Predictor(NETWORK, random_dataset(seed=9), FROZEN)
 
     def validate(params: dict) -> Callable[[], dict[str, float]]:
         read = predictor.start(params)
@@ -155,6 +160,38 @@ def test_scanned_epochs_give_the_results_of_steps_and_resume_bit_identically(
     (resumed,) = train(tmp_path / "resumed", 1)
     assert is_identical(resumed, scanned)
     assert read_histories(tmp_path / "resumed") == read_histories(tmp_path / "scanned")
+
+
+def test_runs_of_similar_size_share_compiled_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folds differ by some ROIs: the second of 34 and 36 compiles nothing."""
+    scan_epochs(monkeypatch)
+    compiled: list[str] = []
+
+    def train_on(count: int) -> None:
+        predictor = Predictor(NETWORK, random_dataset(count // 2 + 1, seed=1), FROZEN)
+
+        def validate(params: dict) -> Callable[[], dict[str, float]]:
+            read = predictor.start(params)
+            return lambda: {"validation_loss": float(read().mean())}
+
+        (run,) = make_runs(tmp_path / str(count), 1)
+        settings = {"epochs": 2, "batch_size": 16, "validation_epochs": 1}
+        rois = random_dataset(count // 2 + 1)
+        runs = [run._replace(validate=validate)]
+        fit_runs(runs, "C1-C5", source=rois, cache=tmp_path, **settings)
+
+    train_on(34)
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, seconds, **_: compiled.append(event) if "backend_compile" in event else None
+    )
+    train_on(36)
+    assert compiled == []
+    monkeypatch.setattr(dataset, "padded_count", lambda count: count)
+    monkeypatch.setattr(feature_cache, "padded_count", lambda count: count)
+    train_on(38)
+    assert compiled
 
 
 def test_a_state_that_is_not_finite_is_never_saved(

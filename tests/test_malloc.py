@@ -118,7 +118,7 @@ def test_a_job_keeps_freed_memory(tmp_path: Path) -> None:
 def test_a_run_with_rois_on_disk_releases_freed_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Release it before the network is built."""
     calls: list[str] = []
-    on_disk = Dataset(Rows([np.zeros((1, 128, 128), np.int16)]), *[np.zeros(1, int)] * 6)
+    on_disk = Dataset(Rows([np.zeros((1, 128, 128), np.int16)]), *[np.zeros(1, int)] * 7)
     monkeypatch.setattr(train_runs.run_data, "make_subsets", lambda *_: {})
     monkeypatch.setattr(train_runs.run_data, "training_dataset", lambda *_: (on_disk, {}))
     monkeypatch.setattr(train_runs.malloc, "release_freed_memory", lambda: calls.append("release"))

@@ -248,7 +248,7 @@ class Bench:
                 source = self._torch.rois(self._source)
                 candidates["theirs"] = self._torch.scoring(source, "float32", form)
             best = bench_step.time_in_turn(candidates, ROUNDS, ROUNDS_SECONDS)
-            images = orientations.COUNT * len(self._source.label)
+            images = orientations.COUNT * self._source.count
             floor = images * bench_step.FORWARD_OPERATIONS / best["peak"]
             row = {"what": "scoring, images/s", "network": "all layers", "precision": "float32"}
             row |= {side: images / best[side] for side in ("ours", "theirs") if side in best}
@@ -383,7 +383,7 @@ class Bench:
 
     def _per_image(self, caching: float) -> float:
         """Return the part of `caching` seconds for one image of a training of all ROIs."""
-        return caching / (EPOCHS * orientations.COUNT * len(self._source.label))
+        return caching / (EPOCHS * orientations.COUNT * self._source.count)
 
     def _ratio(self, key: tuple[str, str], rate: float) -> float | None:
         return rate / max(self._theirs[key].values()) if self._theirs[key] else None

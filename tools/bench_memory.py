@@ -122,7 +122,7 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
         malloc.release_freed_memory()  # as a job does
 
     def draw_order(seed: int) -> EpochOrder:
-        indices, weight = dataset.epoch_order([seed], len(source.label), BATCH)
+        indices, weight = dataset.epoch_order([seed], source.count, BATCH)
         return EpochOrder(indices, weight, jnp.full(len(indices), 1e-3))
 
     begin = time.perf_counter()
@@ -154,7 +154,7 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
         "peak_mb": peaks["scored"],
         **{f"mb_{name}": value for name, value in peaks.items()},
         "index_bytes": _index_bytes(rois.index) / len(rois),
-        "order_bytes": (order.indices.nbytes + order.weight.nbytes) / len(source.label),
+        "order_bytes": (order.indices.nbytes + order.weight.nbytes) / source.count,
         "open_s": open_seconds,
         "order_s": order_seconds,
         "statistics_s": statistics_seconds,

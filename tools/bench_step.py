@@ -59,7 +59,7 @@ def speed(against: str | None, rounds: int = 8) -> Iterator[dict[str, Any]]:
                 len(frozen), batch, order, "float32", theirs.EAGER
             )
         best = time_in_turn(candidates, rounds)
-        caching = best.get("maps", 0.0) / len(source.label) / 8 * BATCH
+        caching = best.get("maps", 0.0) / source.count / 8 * BATCH
         ours = best["step"] + caching / EPOCHS
         yield _row(f"step, batch {BATCH}", name, ours, best, floor(len(frozen), best)) | {
             "without_cache": BATCH / best.get("uncached", best["step"]),

@@ -61,9 +61,10 @@ def on_gpu() -> bool:
 
 def rois(source: dataset.Dataset) -> Rois:
     """Return a copy of the ROIs for PyTorch."""
-    columns = (source.pixels, source.label, source.table, source.mean, source.std)
+    rows = (column[: source.count] for column in (source.pixels, source.label, source.table))
     pixels, label, table, *statistics = (
-        torch.tensor(np.asarray(column), device=device()) for column in columns
+        torch.tensor(np.asarray(column), device=device())
+        for column in (*rows, source.mean, source.std)
     )
     return Rois(pixels, label.long(), table.long(), *statistics)
 

@@ -29,7 +29,7 @@ def speed(
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each network: a run of `epochs` epochs on a fraction of the paper's ROIs."""
     source = papers_dataset(share)
-    rois = len(source.label)
+    rois = source.count
     network = alexnet.AlexNet(dropout=0.5)
     params = jax.device_get(init(network, jax.random.key(0)))
     train_config = config.default().train

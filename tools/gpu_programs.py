@@ -205,7 +205,9 @@ def _params(network: Network) -> Any:
 def _pixels() -> dataset.Dataset:
     rows, table = _like((ROIS,), jnp.int32), _like((3,))
     pixels = _like((ROIS, ROI_PIXELS, ROI_PIXELS), jnp.int16)
-    return dataset.Dataset(pixels, rows, rows, rows, table, table, _like((32,), jnp.uint8))
+    return dataset.Dataset(
+        pixels, rows, rows, rows, table, table, _like((32,), jnp.uint8), _like((), jnp.int32)
+    )
 
 
 def _activations(network: Network, last: str) -> dataset.Activations:

@@ -17,7 +17,7 @@ BATCH_ROIS = 32
 
 def averaged_features(network: Network, params: Params, dataset: Dataset) -> dict[str, np.ndarray]:
     """Return the mean output of each of LAYERS over an ROI's orientations, (n, nodes) float32."""
-    count = len(dataset.label)
+    count = int(dataset.count)
     batches: dict[str, list[np.ndarray]] = {layer: [] for layer in LAYERS}
     for begin in range(0, count, BATCH_ROIS):
         # Always the same shape, so that there is one compiled program.

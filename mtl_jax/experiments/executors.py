@@ -17,6 +17,7 @@ from mtl_jax.io.progress import write_line
 from mtl_jax.models import registry
 from mtl_jax.models.base import has_convolutions
 from mtl_jax.training import feature_cache, memory, multihost
+from mtl_jax.training.dataset import padded_count
 from mtl_jax.training.optimizer import frozen_layers
 from mtl_jax.training.replicas import Replicas, make_replicas
 from mtl_jax.types import InputError, Run
@@ -197,7 +198,7 @@ def _max_group_size(run: Run, inputs: StudyInputs, c: ConfigDict) -> tuple[int, 
         n_runs = memory.max_runs(bytes_each, c.devices)
     if n_runs == 1:
         return 1, 1
-    n_rois = n_training_rois(run, inputs.collections, inputs.split)
+    n_rois = padded_count(n_training_rois(run, inputs.collections, inputs.split))
     return n_runs, memory.max_datasets(*(n_rois * n for n in memory.roi_bytes(network, cached)))
 
 

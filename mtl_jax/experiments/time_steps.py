@@ -94,7 +94,9 @@ def _zeros(network: Network, params: Params, cached: tuple[str, ...]) -> tuple[B
         pixels = jnp.zeros((ROIS, ROI_PIXELS, ROI_PIXELS), jnp.int16)
         one = jnp.ones(1)
         digest = np.zeros(32, np.uint8)
-        return Dataset(pixels, label, label, label, one, one, digest), network.layers[0]
+        return Dataset(
+            pixels, label, label, label, one, one, digest, np.int32(ROIS)
+        ), network.layers[0]
     image = jax.ShapeDtypeStruct((ROIS, ROI_PIXELS, ROI_PIXELS, 1), jnp.float32)
     values = jax.eval_shape(
         lambda p, x: network.apply({"params": p}, x, last=cached[-1]), params, image

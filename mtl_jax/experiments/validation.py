@@ -15,6 +15,7 @@ from mtl_jax import roc
 from mtl_jax.experiments import run_data
 from mtl_jax.experiments.run_data import Subset
 from mtl_jax.models.base import Network
+from mtl_jax.training.dataset import Dataset
 from mtl_jax.training.predict import Predictor
 from mtl_jax.types import Params, RoiSet, Run
 
@@ -43,7 +44,7 @@ def make_validators(
     def make(key: Run) -> Validate:
         held_out = run_data.evaluation_dataset(subsets[key], collections, stream)
         predictor = Predictor(network, held_out, cached)
-        return functools.partial(_validate, predictor, np.asarray(held_out.label))
+        return functools.partial(_validate, predictor, _labels(held_out))
 
     return _share([run for run in runs if run.fold is not None], make)
 
@@ -64,9 +65,13 @@ def make_inner_losses(
     def make(key: Run) -> InnerLoss:
         inner = run_data.inner_dataset(subsets[key], collections, stream)
         predictor = Predictor(network, inner, cached)
-        return functools.partial(_inner_loss, predictor, np.asarray(inner.label))
+        return functools.partial(_inner_loss, predictor, _labels(inner))
 
     return _share(runs, make)
+
+
+def _labels(dataset: Dataset) -> np.ndarray:
+    return np.asarray(dataset.label)[: dataset.count]
 
 
 def _share(runs: Sequence[Run], make: Callable[[Run], T]) -> dict[Run, T]:

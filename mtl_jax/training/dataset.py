@@ -21,6 +21,7 @@ class Dataset(NamedTuple):
     `mean` and `std` (t,) float32 that standardizes the ROI: the statistics of the training ROIs of
     its collection, of each run where several share a dataset. `digest` (32,) uint8 is the SHA-256
     of what determines `pixels` and `table`, so that the frozen-feature cache need not read them.
+    `count` () int32 is the number of ROIs; on a device, empty rows follow them (`padded_count`).
     """
 
     pixels: jax.Array | Rows
@@ -30,6 +31,7 @@ class Dataset(NamedTuple):
     mean: jax.Array
     std: jax.Array
     digest: np.ndarray
+    count: np.int32
 
 
 class Activations(NamedTuple):
@@ -90,8 +92,25 @@ def make_dataset(
     digest_bytes = np.frombuffer(digest.digest(), np.uint8)
     if stream == "always" or rows.nbytes > memory.ROIS * memory.device_bytes():
         statistics = jnp.asarray(mean), jnp.asarray(std)
-        return Dataset(rows, label, task, table, *statistics, digest_bytes)
-    return Dataset(*jax.device_put((rows[:], label, task, table, mean, std)), digest_bytes)
+        return Dataset(rows, label, task, table, *statistics, digest_bytes, np.int32(len(rows)))
+    padded = [_pad(column) for column in (rows[:], label, task, table)]
+    arrays = jax.device_put((*padded, mean, std))
+    return Dataset(*arrays, digest_bytes, np.int32(len(rows)))
+
+
+def padded_count(count: int) -> int:
+    """Return the rows of an array on a device that has `count` ROIs, at most an eighth more.
+
+    The training sets of the folds of a study differ by some ROIs, and a compiled program is of one
+    shape.
+    """
+    multiple = max(1, 2 ** (count.bit_length() - 4))
+    return -(-count // multiple) * multiple
+
+
+def _pad(rows: np.ndarray) -> np.ndarray:
+    padding = padded_count(len(rows)) - len(rows)
+    return np.pad(rows, ((0, padding), *[(0, 0)] * (rows.ndim - 1))) if padding else rows
 
 
 def _content(rows: Rows) -> str:

@@ -6,6 +6,7 @@ with the same ROIs, pixel statistics and weights.
 
 import functools
 import hashlib
+import math
 import os
 import platform
 import shutil
@@ -22,7 +23,13 @@ from mtl_jax.data.array_rows import Rows
 from mtl_jax.io.progress import Bar
 from mtl_jax.models.base import Network
 from mtl_jax.training import devices, memory, orientations, software
-from mtl_jax.training.dataset import Activations, BatchSource, Dataset, make_batch
+from mtl_jax.training.dataset import (
+    Activations,
+    BatchSource,
+    Dataset,
+    make_batch,
+    padded_count,
+)
 from mtl_jax.training.prefetch import is_on_host, select_rows
 from mtl_jax.types import Params
 
@@ -49,7 +56,7 @@ def cached_source(
     host's memory, else in a file of `folder`; `dataset` itself if no layer is frozen or they fit
     nowhere. The folder may be deleted when no job is running.
     """
-    if not frozen or not len(dataset.label):
+    if not frozen or not dataset.count:
         return dataset, network.layers[0]
     key = _key(network, {name: params[name] for name in frozen}, dataset)
     values = _cache.pop(key, None)
@@ -62,7 +69,10 @@ def cached_source(
         return dataset, network.layers[0]
     if not isinstance(values, Rows):
         _cache[key] = _alive[key] = values
-    columns = (np.repeat(column, orientations.COUNT) for column in (dataset.label, dataset.task))
+    columns = (
+        np.repeat(column, orientations.COUNT)[: len(values)]
+        for column in (dataset.label, dataset.task)
+    )
     as_array = jnp.asarray if isinstance(values, jax.Array) else np.asarray
     return Activations(values, *map(as_array, columns)), network.layers[len(frozen)]
 
@@ -99,12 +109,14 @@ def _compute_activations(
     """Return the activations of layer `last`; None if they fit neither in memory nor on disk."""
     compute = _compile_layers(network, last)
     output = jax.eval_shape(compute, params, *select_rows(dataset, np.zeros(1, int)))
-    shape = (len(dataset.label) * orientations.COUNT, *output.shape[1:])
-    size = 4 * int(np.prod(shape))
+    count = int(dataset.count)
+    shape = (count * orientations.COUNT, *output.shape[1:])
+    padded_shape = (padded_count(count) * orientations.COUNT, *output.shape[1:])
+    size = 4 * math.prod(shape)
     blocks = _compute_blocks(compute, params, dataset)
     device_limit, host_limit = _memory_limits()
-    if _make_room(size, device_limit, jax.Array):
-        values = jnp.zeros(shape, jnp.float32)
+    if _make_room(4 * math.prod(padded_shape), device_limit, jax.Array):
+        values = jnp.zeros(padded_shape, jnp.float32)
         for begin, block in blocks:
             values = _update(values, block, begin)
         return values
@@ -164,7 +176,7 @@ def make_layers(network: Network, last: str) -> ComputeLayers:
 
 def _compute_blocks(compute: ComputeLayers, params: Params, dataset: Dataset) -> Blocks:
     """Yield all activations in blocks of one size; the last block begins early and repeats rows."""
-    count = len(dataset.label)
+    count = int(dataset.count)
     size = min(BATCH_ROIS, count)
     with Bar("frozen layers", count, "ROI") as bar:
         for begin in range(0, count, size):

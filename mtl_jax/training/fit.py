@@ -42,7 +42,7 @@ def fit(
     run, or the disk cannot be written.
     """
     source, first = _open_source(runs, dataset, training)
-    rois = [range(len(dataset.label)) if run.rois is None else run.rois for run in runs]
+    rois = [range(dataset.count) if run.rois is None else run.rois for run in runs]
     steps = [steps_per_epoch(len(run_rois), training.train.batch_size) for run_rois in rois]
     if len(set(steps)) > 1 and not (training.replicas and training.replicas.ragged):
         raise ValueError(f"{steps} steps per epoch need ragged replicas")
@@ -93,7 +93,7 @@ def _open_source(
             training.network, frozen_params, dataset, training.frozen, training.cache
         )
     location = "host" if is_on_host(source) else "device"
-    multihost.assert_same(f"{len(dataset.label)} ROIs for layer {first} on the {location}")
+    multihost.assert_same(f"{dataset.count} ROIs for layer {first} on the {location}")
     versions = software.versions().items()
     multihost.assert_same(", ".join(f"{name} {number}" for name, number in versions))
     return training.place(source), first

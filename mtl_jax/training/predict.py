@@ -61,7 +61,7 @@ class Predictor:
             placed = source if is_on_host(source) else jax.device_put(source, device)
             self._sources[device] = placed, first
         source, first = self._sources[device]
-        rois = range(len(self._dataset.label)) if rois is None else rois
+        rois = range(self._dataset.count) if rois is None else rois
         batches = _dispatch(self._network, params, source, first, rois)
         scores = (scores for scores, _ in (_fetch(batches) if is_on_host(source) else batches))
         pending = list(scores)
@@ -72,7 +72,7 @@ def predict_with_features(
     network: Network, params: Params, dataset: Dataset
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the probabilities of `predict` and the features F4 (n, 100), averaged as well."""
-    count = len(dataset.label)
+    count = int(dataset.count)
     batches = _fetch(_dispatch(network, params, dataset, "C1", range(count)))
     scores, features = zip(*batches, strict=True)
     return np.concatenate(scores)[:count], np.concatenate(features)[:count]

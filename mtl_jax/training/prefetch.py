@@ -22,7 +22,8 @@ def select_rows(source: BatchSource, indices: np.ndarray) -> tuple[BatchSource, 
         return Activations(*(column[flat] for column in source)), positions
     columns = (column[flat // orientations.COUNT] for column in source[:4])
     subset_indices = positions * orientations.COUNT + indices % orientations.COUNT
-    return Dataset(*columns, source.mean, source.std, source.digest), subset_indices
+    subset = Dataset(*columns, source.mean, source.std, source.digest, np.int32(flat.size))
+    return subset, subset_indices
 
 
 def prefetch(
