@@ -11,7 +11,7 @@ QUICK = $$(for flags in "$(LLVM) --xla_cpu_use_fusion_emitters=false" "$(LLVM)";
 # Two processes; each runs neighbouring tests, which share what the first of a file makes.
 PYTEST = $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
 
-.PHONY: demo test test-slow test-all test-oldest faults lint docs clean
+.PHONY: demo test test-slow test-all test-oldest faults gpu-programs lint docs clean
 
 demo: .venv/installed
 	rm -rf $(DEMO)
@@ -40,11 +40,15 @@ lint: .venv/installed
 	$(BIN)/codespell $$(git ls-files)
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive mtl_jax tools configs
 
+# Compile for GPUs, on a machine without one.
+gpu-programs: .venv-gpu/installed
+	JAX_PLATFORMS=cpu .venv-gpu/bin/python -m pytest -m slow tests/test_gpu_programs.py
+
 docs: .venv/docs
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 
 clean:
-	rm -rf .venv .venv-oldest build docs/_build *.egg-info runs .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest .venv-gpu build docs/_build *.egg-info runs .pytest_cache .ruff_cache .hypothesis
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -54,6 +58,11 @@ clean:
 .venv-oldest/installed: pyproject.toml tests/oldest_versions.txt
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet --editable '.[dev]' --requirement tests/oldest_versions.txt
+	touch $@
+
+.venv-gpu/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-gpu
+	.venv-gpu/bin/python -m pip install --quiet --editable '.[dev,gpu-compile]'
 	touch $@
 
 .venv/docs: .venv/installed

@@ -101,7 +101,7 @@ def compile_training(
     cards: int = 1,
     backbone: str = "alexnet",
 ) -> Any:
-    """Return the compiled epoch of one run; over several cards each batch is divided."""
+    """Return the compiled steps of one run; over several cards each batch is divided."""
     mesh = _mesh(cards)
     sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names)) if cards > 1 else None
     take_steps, arguments = _training(network, precision, cached, backbone, sharding)
@@ -111,7 +111,7 @@ def compile_training(
 def compile_replicas(
     network: str, width: int, precision: str = "float32", cards: int = 1, backbone: str = "alexnet"
 ) -> Any:
-    """Return the compiled epoch of `width` replicas on each of the cards, as `replicas` has it."""
+    """Return the compiled steps of `width` replicas on each of the cards."""
     take_steps, arguments = _training(network, precision, True, backbone, None)
     state, source, order, key = arguments
     state, order, key = (_add_axis(tree, width) for tree in (state, order, key))
@@ -179,8 +179,7 @@ def describe(compiled: Any) -> dict[str, Any]:
 def _training(
     network: str, precision: str, cached: bool, backbone: str, sharding: NamedSharding | None
 ) -> tuple[Callable[..., Any], list[Any]]:
-    """Return the epoch of a run on the paper's ROIs, not compiled, and the shapes it is called
-    with."""
+    """Return the steps of a run on the paper's ROIs, not compiled, and the shapes of arguments."""
     model, c = registry.build(backbone, dropout=default().model.dropout), default()
     frozen = optimizer.frozen_layers(network)
     in_cache = frozen if cached else ()
@@ -191,10 +190,8 @@ def _training(
     take_steps = epoch.scan_steps(make_step(minimized, tx), epoch.batch_maker(sharding))
     params = _params(model)
     state = TrainState(_like((), jnp.int32), params, jax.eval_shape(tx.init, params))
-    steps = dataset.steps_per_epoch(ROIS, BATCH)
-    order = epoch.EpochOrder(
-        _like((steps, BATCH), jnp.int32), _like((steps, BATCH), jnp.bool_), _like((steps,))
-    )
+    shape = (epoch.SCANNED_STEPS, BATCH)
+    order = epoch.EpochOrder(_like(shape, jnp.int32), _like(shape, jnp.bool_), _like(shape[:1]))
     return take_steps, [state, source, order, jax.eval_shape(lambda: jax.random.key(0))]
 
 
@@ -203,15 +200,16 @@ def _params(network: Network) -> Any:
 
 
 def _pixels() -> dataset.Dataset:
-    rows, table = _like((ROIS,), jnp.int32), _like((3,))
-    pixels = _like((ROIS, ROI_PIXELS, ROI_PIXELS), jnp.int16)
+    count = dataset.padded_count(ROIS)
+    rows, table = _like((count,), jnp.int32), _like((3,))
+    pixels = _like((count, ROI_PIXELS, ROI_PIXELS), jnp.int16)
     return dataset.Dataset(
         pixels, rows, rows, rows, table, table, _like((32,), jnp.uint8), _like((), jnp.int32)
     )
 
 
 def _activations(network: Network, last: str) -> dataset.Activations:
-    count = ROIS * orientations.COUNT
+    count = dataset.padded_count(ROIS) * orientations.COUNT
     rows = _like((count,), jnp.int32)
     return dataset.Activations(_like((count, *output_shapes(network)[last])), rows, rows)
 
