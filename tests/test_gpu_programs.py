@@ -1,10 +1,12 @@
 """Compile the programs of a study for H100 cards, without having one (extra [gpu-compile])."""
 
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
 
 from mtl_jax import config
@@ -24,17 +26,20 @@ H100_BYTES = 0.75 * 80e9  # what JAX allocates by default
 
 
 @pytest.fixture(scope="module")
-def programs() -> Any:
+def programs() -> Iterator[Any]:
     import gpu_programs  # sets a variable that the plug-in reads
 
-    return gpu_programs
+    # Programs that are only compiled cannot be read back from the folder of compiled programs.
+    jax.config.update("jax_enable_compilation_cache", False)
+    yield gpu_programs
+    jax.config.update("jax_enable_compilation_cache", True)
 
 
 @pytest.mark.parametrize("network", config.NETWORKS)
 def test_no_program_has_grouped_convolutions_or_scatters(programs: Any, network: str) -> None:
     """Train, compute frozen layers and score, on one card and on eight, in each precision."""
     rows = list(programs.programs([network]))
-    assert len(rows) >= 7
+    assert len(rows) >= 6
     for row in rows:
         assert row["grouped"] == row["scatters"] == 0, row
         assert row["temporary_mb"] < 3000, row

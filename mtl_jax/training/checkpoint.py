@@ -114,7 +114,7 @@ class Checkpoints:
                 f" {path.parent} to train from the start"
             )
         before = _versions_before(saved, self._metadata)
-        if before and not self._accept_versions:
+        if (before or differences) and not self._accept_versions:
             difference = format_changes(differences) or f"{len(before)} {VERSIONS_BEFORE}"
             raise InputError(
                 f"{path}: the checkpoint is of another version: {difference}; rerun with the"

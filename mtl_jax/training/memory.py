@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from mtl_jax.io.progress import write_line
 from mtl_jax.models.base import Network, init, output_shapes
+from mtl_jax.models.precision import compute_dtype
 from mtl_jax.training import objective, orientations
 from mtl_jax.training.optimizer import make_optimizer
 from mtl_jax.types import ROI_PIXELS, Batch
@@ -92,8 +93,9 @@ def run_bytes(
     state, trained, backward = jax.eval_shape(shapes)
     weights = {(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(state)}
     kept = [leaf for leaf in jax.tree.leaves(backward) if (leaf.shape, leaf.dtype) not in weights]
-    largest = max(_bytes([leaf]) for leaf in jax.tree.leaves(trained))
-    return _bytes(state) + largest + KEPT * _bytes(kept)
+    largest = max(leaf.size for leaf in jax.tree.leaves(trained))
+    gradient = largest * compute_dtype(train.precision).itemsize
+    return _bytes(state) + gradient + KEPT * _bytes(kept)
 
 
 def is_exhausted(error: Exception) -> bool:

@@ -10,7 +10,7 @@ from mtl_jax.environment import is_deterministic
 from mtl_jax.models.precision import HIGHEST
 
 PACKAGES = ("mtl_jax", "jax", "jaxlib", "flax", "optax", "numpy")
-VERSION_FIELDS = ("versions.", "platform")  # may differ with --accept_versions
+VERSION_FIELDS = ("versions.", "platform", "random.epoch_order")  # --accept_versions: may differ
 
 
 def versions() -> dict[str, str]:
