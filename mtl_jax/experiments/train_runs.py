@@ -201,7 +201,8 @@ def _training_run(
     c = setup.config
     run_key = jax.random.fold_in(jax.random.key(run.seed), run.initialization)
     init_key, train_key = jax.random.split(run_key)
-    params = warm_start(init(setup.network, init_key, c.model.initialization), setup.weights)
+    random = jax.device_get(init(setup.network, init_key, c.model.initialization))
+    params = warm_start(random, setup.weights)
     t, monitor = setup.train_config, None
     if inner_loss:
         stopping = t.early_stopping
@@ -325,7 +326,7 @@ def warm_start(params: Params, weights: Weights) -> Params:
                 f"config.weights: {path} has shape {value.shape}, but the network has {expected}; "
                 "convert the weights again with mtl-jax convert"
             )
-        layers[path] = jax.numpy.asarray(value)
+        layers[path] = np.asarray(value, np.float32)
     return unflatten_dict(layers, sep="/")
 
 
