@@ -294,7 +294,7 @@ class Bench:
                 source = self._torch.rois(self._source)
                 candidates["theirs"] = self._torch.scoring(source, "float32", form)
             best = bench_step.time_in_turn(candidates, ROUNDS, ROUNDS_SECONDS)
-            images = orientations.COUNT * self._source.count
+            images = orientations.COUNT * int(self._source.count)  # int32 would overflow
             floor = images * bench_step.FORWARD_OPERATIONS / best["peak"]
             row = {"what": "scoring, images/s", "network": "all layers", "precision": "float32"}
             row |= {side: images / best[side] for side in ("ours", "theirs") if side in best}
