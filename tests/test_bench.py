@@ -107,7 +107,30 @@ def test_the_batch_of_pytorch_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(label, ours.label)
 
 
-@pytest.mark.parametrize("name", ["C1", pytest.param("C1-C5", marks=pytest.mark.slow)])
+def test_the_study_in_the_best_form_and_as_jobs_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs train C1 alone, although replicas have a higher rate here, and C1-C5 as replicas."""
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    import bench_gpu
+
+    monkeypatch.setattr(bench_gpu, "init", lambda *_: {})
+    bench = bench_gpu.Bench(steps=1, share=0.005, end=0.0)
+    one, choice = bench_gpu.ONE, bench_gpu.Choice
+    bench._ours["C1", "tf32"] = {one: 100.0, choice("vmap", 8): 50.0, choice("lax.map", 4): 200.0}
+    bench._ours["C1-C5", "tf32"] = {one: 1.0, choice("vmap", 8): 400.0, choice("vmap", 16): 300.0}
+    bench._floor = dict.fromkeys(bench._ours, 1000.0)
+    assert [(row["form"], row["replicas"], row["ours"]) for row in bench.best_rates()] == [
+        *(("alone", 1, 100), ("lax.map", 4, 200), ("alone", 1, 1), ("vmap", 8, 400)),
+    ]
+    best, jobs = bench.study("tf32")
+    assert best["of each network"] == "C1: lax.map 4, C1-C5: vmap 8"
+    assert jobs["of each network"] == "C1: alone 1, C1-C5: vmap 16"
+    assert jobs["hours"] > best["hours"] > 0 and best["trainings"] == jobs["trainings"] == 194
+    assert not list(bench.study("float32"))
+    assert not list(bench.best_replicas("C0", "tf32", ("C1", "float32")))
+
+
+@pytest.mark.slow  # compiles five programs of each network
+@pytest.mark.parametrize("name", ["C1", "C1-C5"])
 def test_each_form_of_replicas_trains_as_the_runs_alone(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
