@@ -6,8 +6,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from kit.small_network import SmallAlexNet
+
+from mtl_jax.models.base import init
+from mtl_jax.training import dataset, devices, epoch, optimizer, replicas
+from mtl_jax.training.objective import multi_task_objective
+from mtl_jax.training.step import make_step
+from mtl_jax.types import TrainState
 
 ROOT = Path(__file__).parents[1]
 
@@ -96,6 +105,79 @@ def test_the_batch_of_pytorch_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     image, label = bench_torch._make_batch(bench_torch.rois(rois), torch.tensor(indices))
     np.testing.assert_allclose(image.permute(0, 2, 3, 1), ours.image, atol=1e-6)
     np.testing.assert_array_equal(label, ours.label)
+
+
+def test_the_study_in_the_best_form_and_as_jobs_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs train C1 alone, although replicas have a higher rate here, and C1-C5 as replicas."""
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    import bench_gpu
+
+    monkeypatch.setattr(bench_gpu, "init", lambda *_: {})
+    bench = bench_gpu.Bench(steps=1, share=0.005, end=0.0)
+    one, choice = bench_gpu.ONE, bench_gpu.Choice
+    bench._ours["C1", "tf32"] = {one: 100.0, choice("vmap", 8): 50.0, choice("lax.map", 4): 200.0}
+    bench._ours["C1-C5", "tf32"] = {one: 1.0, choice("vmap", 8): 400.0, choice("vmap", 16): 300.0}
+    bench._floor = dict.fromkeys(bench._ours, 1000.0)
+    assert [(row["form"], row["replicas"], row["ours"]) for row in bench.best_rates()] == [
+        *(("alone", 1, 100), ("lax.map", 4, 200), ("alone", 1, 1), ("vmap", 8, 400)),
+    ]
+    best, jobs = bench.study("tf32")
+    assert best["of each network"] == "C1: lax.map 4, C1-C5: vmap 8"
+    assert jobs["of each network"] == "C1: alone 1, C1-C5: vmap 16"
+    assert jobs["hours"] > best["hours"] > 0 and best["trainings"] == jobs["trainings"] == 194
+    assert not list(bench.study("float32"))
+    assert not list(bench.best_replicas("C0", "tf32", ("C1", "float32")))
+
+
+@pytest.mark.slow  # compiles five programs of each network
+@pytest.mark.parametrize("name", ["C1", "C1-C5"])
+def test_each_form_of_replicas_trains_as_the_runs_alone(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One epoch of two steps of eight images; the forms in the loops of a GPU."""
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    import bench_forms
+    import bench_train
+
+    monkeypatch.setattr(epoch, "SCANNED_STEPS", 2)  # one call
+    frozen = optimizer.frozen_layers(name)
+    network, tx = SmallAlexNet(dropout=0.5), optimizer.freeze(optimizer.sgd(0.9, 0.0005), frozen)
+    objective = multi_task_objective(network, (1.0,) * 3)
+    source, rates = bench_train.papers_dataset(0.005), np.float32([0.02, 0.01])
+    key = jax.random.key(1)
+    params = jax.device_get(init(network, key))
+    one = TrainState(jnp.int32(0), params, tx.init(params))
+    orders = [
+        epoch.EpochOrder(indices[:2], weight[:2], rates)
+        for indices, weight in (dataset.epoch_order([n], source.count, 8) for n in range(2))
+    ]
+    keys = list(jax.random.split(key))
+    pair = replicas.Replicas(1, 2)
+    run_alone = epoch.make_epoch(make_step(objective, tx))
+    alone = []
+    for order, key in zip(orders, keys, strict=True):
+        state, read = run_alone(devices.replicate(one, None), source, order, key, lambda done: None)
+        alone.append((state, read()))
+    for form in (bench_forms.SUM, bench_forms.MAP):
+        states, read = bench_forms.make_epoch(form, objective, tx)(
+            replicas.stack_replicas([one] * 2, pair),
+            source,
+            replicas.stack_on_host(orders, pair),
+            replicas.stack_replicas(keys, pair),
+            lambda done: None,
+        )
+        metrics = read()
+        for number, (state, metrics_alone) in enumerate(alone):
+            for metric, values in metrics_alone.items():
+                np.testing.assert_allclose(metrics[metric][number], values, rtol=1e-4, atol=1e-6)
+            replica = replicas.take_replica(states, pair, number)
+            assert replica.step == state.step == 2
+            for layer, parts in state.params.items():
+                for part, value in parts.items():
+                    change = np.linalg.norm(value - params[layer][part])
+                    difference = np.linalg.norm(replica.params[layer][part] - value)
+                    assert (change == 0) == (layer in frozen)
+                    assert difference <= 1e-4 * change, (form, layer, part)
 
 
 @pytest.mark.slow

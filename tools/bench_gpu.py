@@ -7,8 +7,10 @@ Both programs have the ROIs, or the activations of the frozen layers, on the dev
 batch in the step (gathering, orientation, standardization), compute in the same precision, and wait
 once for a block of steps. Images have one channel in both. Rates include the seconds of computing
 cached activations, once in a training of 200 epochs; they exclude compilation, except in the whole
-run. JAX allocates memory as it needs it (XLA_PYTHON_CLIENT_PREALLOCATE=false), because PyTorch and
-the process of the whole run use the same device.
+run. The projected hours of the study are calculated from these rates: all of them exclude
+compilation and the host's work between runs. JAX allocates memory as it needs it
+(XLA_PYTHON_CLIENT_PREALLOCATE=false), because PyTorch and the process of the whole run use the same
+device.
 
 It needs JAX, Flax, Optax, Orbax and PyTorch with their dependencies, absl-py, filelock,
 ml_collections, safetensors and tqdm; mtl_jax must be installed (`pip install --no-deps`), since
@@ -28,15 +30,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import bench_forms
 import bench_step
 import bench_study
 import bench_train
 import jax
+from bench_forms import ALONE, VMAP
 
 from mtl_jax import config
 from mtl_jax.models import alexnet
 from mtl_jax.models.base import init
 from mtl_jax.training import dataset, feature_cache, optimizer, orientations, predict
+from mtl_jax.training.epoch import SCANNED_STEPS
 
 BATCH, EPOCHS = bench_step.BATCH, bench_study.EPOCHS
 # Goals: a fraction of the floor's rate, times PyTorch's best rate, hours of the paper's study.
@@ -52,7 +57,9 @@ SHARES = {
 EXPECTED = {"step": 20, "training": 60, "replicas": 20, "compile": 45}  # seconds, until measured
 # By their importance: C1 and C1-C3 have most runs of the study, C1-C5 and C0 are the extremes.
 NETWORKS = ("C1", "C1-C5", "C0", "C1-C3", "C1-C2", "C1-C4")
-COUNTS = (16, 8, 32, 4, 2)
+DENSE = "C1-C5"  # without convolutions in a step
+FORMS = (bench_forms.MAP, bench_forms.SUM, VMAP)  # of replicas with convolutions
+COUNTS = (8, 16, 4, 32, 2)
 ROUNDS, ROUNDS_SECONDS = 5, 3.0  # of one measurement
 
 Row = dict[str, Any]
@@ -82,33 +89,52 @@ def speed(flags: argparse.Namespace, end: float) -> Iterator[Row]:
 
 
 def measurements(bench: "Bench", flags: argparse.Namespace) -> list[Measurement]:
-    """Return all measurements in the order of their importance."""
+    """Return all measurements in the order of their importance.
+
+    All forms of replicas are measured with the first network that has convolutions; the others, and
+    the other precisions, have the form and the number that are the best for it.
+    """
     networks = [name for name in NETWORKS if name in flags.networks]
     extremes = networks[:3]
     first, *others = flags.precisions
     counts = [n for n in COUNTS if n in flags.replicas]
     counts += [n for n in flags.replicas if n not in (1, *COUNTS)]
 
+    convolutional = [name for name in networks if name != DENSE]
+    dense = [name for name in networks if name == DENSE]
+
     def measurement(subject: str, *settings: Any) -> Measurement:
         name = " ".join(map(str, (subject, *settings)))
         method = getattr(bench, subject)
         return Measurement(subject, name, lambda: method(*settings))
 
+    def replicas(name: str, count: int) -> list[Measurement]:
+        forms = FORMS if name != DENSE else (VMAP,)
+        return [measurement("replicas", name, first, count, form) for form in forms]
+
+    def best_replicas(name: str, precision: str) -> Measurement:
+        other = name if name == DENSE else convolutional[0]
+        label = f"replicas {name} {precision} in the best form of {other} {first}"
+        return Measurement(
+            "replicas", label, lambda: bench.best_replicas(name, precision, (other, first))
+        )
+
     forms = bench.compiled_forms()
     listed = [measurement("step", name, first) for name in networks]
     listed += [measurement("training", networks[0], first, flags.epochs, flags.share)]
     listed += [measurement("step", name, p) for p in others for name in extremes]
-    listed += [measurement("replicas", name, first, n) for n in counts for name in extremes[:2]]
+    for count in counts:
+        for name in (*convolutional[:1], *dense):
+            listed += replicas(name, count)
     listed += [measurement("scoring")]
-    listed += [measurement("replicas", n, first, counts[0]) for n in networks[2:] if counts]
+    listed += [best_replicas(name, first) for name in convolutional[1:] if counts]
     listed += [measurement("compile", name, first, form) for name in extremes for form in forms]
     listed += [measurement("uncached", n, first) for n in ("C1-C5", "C1-C3") if n in networks]
     listed += [
         measurement("compile", name, p, forms[0]) for p in others for name in extremes if forms
     ]
-    listed += [measurement("replicas", n, p, counts[0]) for p in others for n in networks if counts]
+    listed += [best_replicas(name, p) for p in others for name in networks if counts]
     listed += [measurement("step", n, p) for p in others for n in networks if n not in extremes]
-    listed += [measurement("replicas", n, first, c) for n in networks[2:] for c in counts[1:]]
     return listed
 
 
@@ -156,6 +182,17 @@ class Setup(NamedTuple):
     caching: float  # seconds
 
 
+class Choice(NamedTuple):
+    """How runs are trained: the form, and the number of replicas."""
+
+    form: str
+    replicas: int
+
+
+ONE = Choice(ALONE, 1)
+Rates = dict[Choice, float]  # images/s
+
+
 class Bench:
     """The measurements, and the rates that the last rows are made from."""
 
@@ -163,8 +200,8 @@ class Bench:
         self._steps, self._end = steps, end
         self._source = bench_train.papers_dataset(share)
         self._params = jax.device_get(init(alexnet.AlexNet(), jax.random.key(0)))
-        # By network and precision: images/s by number of replicas, and by form of PyTorch's step.
-        self._ours: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
+        # By network and precision: images/s by form of replicas, and by form of PyTorch's step.
+        self._ours: dict[tuple[str, str], Rates] = defaultdict(dict)
         self._theirs: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
         self._floor: dict[tuple[str, str], float] = {}
         self._setups: dict[str, Setup] = {}
@@ -183,10 +220,10 @@ class Bench:
     def step(self, name: str, precision: str) -> Iterator[Row]:
         """Yield the row of one training's step."""
         setup = self._setup(name)
-        ours = self._our_epoch(setup, precision, 1)
+        ours = self._our_epoch(setup, precision, ONE, self._steps)
         row = self._compare("step", name, precision, ours, cached=True)
         key = name, precision
-        self._ours[key][1], self._floor[key] = row["ours"], row["floor"]
+        self._ours[key][ONE], self._floor[key] = row["ours"], row["floor"]
         if "theirs" in row:
             self._theirs[key][row["theirs_by"]] = row["theirs"]
         yield row
@@ -194,7 +231,7 @@ class Bench:
     def uncached(self, name: str, precision: str) -> Iterator[Row]:
         """Yield the row of a step that computes the frozen layers again, in both programs."""
         setup = self._setup(name)._replace(maps=self._source, first="C1")
-        ours = self._our_epoch(setup, precision, 1)
+        ours = self._our_epoch(setup, precision, ONE, self._steps)
         what = "step without cached activations"
         yield self._compare(what, name, precision, ours, cached=False)
 
@@ -205,22 +242,31 @@ class Bench:
         self._theirs[name, precision][form] = row["theirs"]
         yield row | {"seconds": time.perf_counter() - begin}
 
-    def replicas(self, name: str, precision: str, count: int) -> Iterator[Row]:
-        """Yield the row of several trainings as one program."""
-        setup = self._setup(name)
-        candidates = {count: self._our_epoch(setup, precision, count)}
+    def replicas(self, name: str, precision: str, count: int, form: str) -> Iterator[Row]:
+        """Yield the row of several trainings as one program, in calls of the same length."""
+        setup, choice = self._setup(name), Choice(form, count)
+        steps = min(self._steps, SCANNED_STEPS)
+        candidates = {count: self._our_epoch(setup, precision, choice, steps)}
         for row in bench_study.replica_rows(
-            name, precision, candidates, self._steps, ROUNDS, ROUNDS_SECONDS
+            name, precision, candidates, steps, ROUNDS, ROUNDS_SECONDS, form
         ):
             key = name, precision
             # All activations are computed once for each training, although trainings may share.
             per_image = 1 / row["ours"] + self._per_image(setup.caching)
-            self._ours[key][count] = row["ours"] = 1 / per_image
+            self._ours[key][choice] = row["ours"] = 1 / per_image
             row["of_floor"] = row["ours"] / row["floor"]
-            one = self._ours[key].get(1)
+            one = self._ours[key].get(ONE)
             row["times_one"] = one and count * one / row["ours"]
             peak = bench_train.peak_memory()
             yield row | {"ratio": self._ratio(key, row["ours"]), "ours_peak_gb_so_far": peak}
+
+    def best_replicas(self, name: str, precision: str, other: tuple[str, str]) -> Iterator[Row]:
+        """Yield the row in the form that is the best for another network and precision, unless that
+        is one run alone."""
+        rates = self._ours.get(other)
+        choice = _best(rates) if rates else ONE
+        if choice != ONE:
+            yield from self.replicas(name, precision, choice.replicas, choice.form)
 
     def training(self, name: str, precision: str, epochs: int, share: float) -> Iterator[Row]:
         """Yield the row of a whole run, with all it does, in a process of its own."""
@@ -248,7 +294,7 @@ class Bench:
                 source = self._torch.rois(self._source)
                 candidates["theirs"] = self._torch.scoring(source, "float32", form)
             best = bench_step.time_in_turn(candidates, ROUNDS, ROUNDS_SECONDS)
-            images = orientations.COUNT * self._source.count
+            images = orientations.COUNT * int(self._source.count)  # int32 would overflow
             floor = images * bench_step.FORWARD_OPERATIONS / best["peak"]
             row = {"what": "scoring, images/s", "network": "all layers", "precision": "float32"}
             row |= {side: images / best[side] for side in ("ours", "theirs") if side in best}
@@ -260,20 +306,21 @@ class Bench:
         yield self._try_forms(measure)
 
     def best_rates(self) -> Iterator[Row]:
-        """Yield a row for one training and one for the best number of replicas, with the goals."""
+        """Yield a row for one training and one for the best form of replicas, with the goals."""
         for key, rates in self._ours.items():
             if key not in self._floor:
                 continue
             theirs = self._theirs[key]
-            for count in dict.fromkeys((1, max(rates, key=rates.__getitem__))):
-                fraction = rates[count] / self._floor[key]
-                ratio = self._ratio(key, rates[count])
+            for choice in dict.fromkeys((ONE, _best(rates))):
+                fraction = rates[choice] / self._floor[key]
+                ratio = self._ratio(key, rates[choice])
                 yield {
                     "what": "best rates, images/s, and goals",
                     "network": key[0],
                     "precision": key[1],
-                    "replicas": count,
-                    "ours": rates[count],
+                    "form": choice.form,
+                    "replicas": choice.replicas,
+                    "ours": rates[choice],
                     "of_floor": fraction,
                     f"goal {FLOOR_GOAL}": _met(fraction >= FLOOR_GOAL),
                     "theirs": max(theirs.values(), default=None),
@@ -283,13 +330,19 @@ class Bench:
                 }
 
     def study(self, precision: str) -> Iterator[Row]:
-        """Yield the row of the study's projected hours, from the best rate of each network."""
-        rates = {name: max(r.values()) for (name, p), r in self._ours.items() if p == precision}
-        if rates:
+        """Yield the rows of the study's projected hours: in the best form, and as jobs train."""
+        measured = {name: r for (name, p), r in self._ours.items() if p == precision and r}
+        plans = {"the best": lambda name, rates: _best(rates), "as jobs train": _choice_of_jobs}
+        for plan, choose in plans.items():
+            choices = {name: choose(name, rates) for name, rates in measured.items()}
+            rates = {name: measured[name][c] for name, c in choices.items() if c in measured[name]}
+            if not rates:
+                continue
             row = bench_study.projection(precision, rates)  # the rates include caching
             complete = len(rates) == len(config.NETWORKS)
             met = _met(row["hours"] < HOURS_GOAL) if complete else "networks are missing"
-            yield row | {f"goal {HOURS_GOAL:g} h": met}
+            forms = ", ".join(f"{n}: {choices[n].form} {choices[n].replicas}" for n in rates)
+            yield row | {f"goal {HOURS_GOAL:g} h": met, "forms": plan, "of each network": forms}
 
     def _setup(self, name: str) -> Setup:
         """Return the source of a network, and the seconds of its activations, compiled before."""
@@ -306,9 +359,18 @@ class Bench:
             self._setups[name] = Setup(frozen, maps, first, seconds if frozen else 0.0)
         return self._setups[name]
 
-    def _our_epoch(self, setup: Setup, precision: str, count: int) -> Callable[[], None]:
+    def _our_epoch(
+        self, setup: Setup, precision: str, choice: Choice, steps: int
+    ) -> Callable[[], None]:
         return bench_study.epoch_of_replicas(
-            setup.frozen, self._params, setup.maps, setup.first, count, precision, self._steps
+            setup.frozen,
+            self._params,
+            setup.maps,
+            setup.first,
+            choice.replicas,
+            precision,
+            steps,
+            form=choice.form,
         )
 
     def _compare(
@@ -387,6 +449,17 @@ class Bench:
 
     def _ratio(self, key: tuple[str, str], rate: float) -> float | None:
         return rate / max(self._theirs[key].values()) if self._theirs[key] else None
+
+
+def _best(rates: Rates) -> Choice:
+    return max(rates, key=rates.__getitem__)
+
+
+def _choice_of_jobs(name: str, rates: Rates) -> Choice:
+    """Return what `experiments.executors` chooses: one run alone if its steps have convolutions;
+    otherwise as many vmapped replicas as fit, here as were measured."""
+    vmapped = [choice for choice in rates if name == DENSE and choice.form == VMAP]
+    return max(vmapped, key=lambda choice: choice.replicas, default=ONE)
 
 
 def _met(goal: bool) -> str:

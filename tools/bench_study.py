@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import bench_forms
 import bench_step
 import jax
 import jax.numpy as jnp
@@ -90,8 +91,12 @@ def replica_rows(
     steps: int,
     rounds: int,
     seconds: float = float("inf"),
+    form: str = bench_forms.VMAP,
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row for each number of replicas, from functions that take `steps` steps of them."""
+    """Yield a row for each number of replicas, from functions that take `steps` steps of them.
+
+    `form` is that of several replicas.
+    """
     best = bench_step.time_in_turn(candidates | bench_step.reference(precision), rounds, seconds)
     floor = bench_step.floor(len(optimizer.frozen_layers(name)), best)
     rates = {n: n * steps * bench_step.BATCH / best[n] for n in candidates}
@@ -100,6 +105,7 @@ def replica_rows(
             "what": f"replicas, batch {bench_step.BATCH}",
             "network": name,
             "precision": precision,
+            "form": form if n > 1 else bench_forms.ALONE,
             "replicas": n,
             "ours": rate,
             "times_one": n * rates[1] / rate if 1 in rates else None,
@@ -110,11 +116,15 @@ def replica_rows(
 
 
 def projection(precision: str, rates: dict[str, float]) -> dict[str, Any]:
-    """Return the row of the study's hours at these images per second of each network."""
+    """Return the row of the study's hours at these images per second of each network.
+
+    The hours are those of the steps alone: they exclude compilation and the work of the host
+    between runs (initial weights, transfer of the ROIs, checkpoints, scoring, analyses).
+    """
     measured = [t for t in STUDY if t.network in rates]
     images = [t.count * t.steps * bench_step.BATCH for t in measured]
     return {
-        "what": "the paper's study, projected",
+        "what": "the paper's study, projected without the host's work between runs",
         "precision": precision,
         "trainings": sum(t.count for t in measured),
         "steps": sum(t.count * t.steps for t in measured),
@@ -132,18 +142,22 @@ def epoch_of_replicas(
     steps: int,
     sharding: NamedSharding | None = None,
     device_count: int = 1,
+    form: str = bench_forms.VMAP,
 ) -> Callable[[], None]:
     """Return a function that takes `steps` steps of all `runs`, as `training.fit` does, and waits.
 
-    Several runs are replicas, as many on each of `device_count` devices. The other benchmarks use
-    epochs and replicas only through this function.
+    Several runs are replicas, as many on each of `device_count` devices; in another `form` than
+    VMAP on one device. The other benchmarks use epochs and replicas only through this function.
     """
     replicas = make_replicas(runs, device_count)
     network = alexnet.AlexNet(dropout=0.5)
     tx = optimizer.freeze(optimizer.sgd(0.9, 0.0005), frozen)
     task_weights = (1.0,) * (int(source.task.max()) + 1)
     objective = multi_task_objective(network, task_weights, first, precision=precision)
-    epoch = make_epoch(make_step(objective, tx), sharding, False, replicas)
+    if replicas and form != bench_forms.VMAP:
+        epoch = bench_forms.make_epoch(form, objective, tx)
+    else:
+        epoch = make_epoch(make_step(objective, tx), sharding, False, replicas)
     one = TrainState(jnp.int32(0), params, tx.init(params))
     count = replicas.count if replicas else 1
     state = [

@@ -100,7 +100,14 @@ def _scanned(step: Step, make_batch: MakeBatch, replicas: Replicas | None = None
     the device before each step of a loop of unknown length.
     """
     loop = jit_replicas(scan_steps(step, make_batch), (0, None, 0, 0), replicas, donate_argnums=0)
-    axis = len(replicas.axes) if replicas else 0  # of the steps
+    return call_in_pieces(loop, len(replicas.axes) if replicas else 0)
+
+
+def call_in_pieces(loop: Callable[..., tuple[TrainState, Metrics]], axis: int) -> Epoch:
+    """Return the epoch as calls of `loop`, a compiled function of state, source, order and key.
+
+    `axis` is that of the steps in order and metrics.
+    """
 
     def epoch(
         state: TrainState,
