@@ -177,7 +177,7 @@ def run_epochs(loop: Loop, state: TrainState, begin: int) -> TrainState:
 
 
 class _Timer:
-    """The time of the next checkpoint, by the clock of process 0."""
+    """The time of the next checkpoint, measured in process 0."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
