@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -95,19 +94,22 @@ def main() -> None:
 
 def _machine() -> dict[str, Any]:
     """Return the machine, the command and the load before it."""
-    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
-    try:
-        gpu = subprocess.run(query, capture_output=True, text=True, timeout=60).stdout.strip()
-    except (OSError, subprocess.TimeoutExpired):
-        gpu = ""
     return {
         "system": platform.platform(),
         "cores": os.cpu_count(),
-        "gpu": gpu or None,  # name, driver version and memory
+        "gpus": _nvidia("gpus/*/information", "Model"),
+        "driver": _nvidia("version", "NVRM version"),
         "date": time.strftime("%Y-%m-%d"),
         "command": " ".join(["python", "tools/bench.py", *sys.argv[1:]]),
         "load": os.getloadavg()[0],
     }
+
+
+def _nvidia(pattern: str, field: str) -> list[str]:
+    """Return the values of a field of the files in which NVIDIA's driver describes itself."""
+    files = sorted(Path("/proc/driver/nvidia").glob(pattern))
+    lines = [line.partition(":") for file in files for line in file.read_text().splitlines()]
+    return [value.strip() for name, _, value in lines if name.strip() == field]
 
 
 def _versions() -> dict[str, str]:

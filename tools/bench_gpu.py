@@ -18,16 +18,13 @@ runs record its version. It downloads nothing. `torch.compile` needs a C compile
 """
 
 import argparse
-import json
+import multiprocessing
 import os
-import subprocess
-import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
-from pathlib import Path
+from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import bench_forms
@@ -37,7 +34,7 @@ import bench_train
 import jax
 from bench_forms import ALONE, VMAP
 
-from mtl_jax import config
+from mtl_jax import config, environment
 from mtl_jax.models import alexnet
 from mtl_jax.models.base import init
 from mtl_jax.training import dataset, feature_cache, optimizer, orientations, predict
@@ -270,16 +267,27 @@ class Bench:
 
     def training(self, name: str, precision: str, epochs: int, share: float) -> Iterator[Row]:
         """Yield the row of a whole run, with all it does, in a process of its own."""
-        with tempfile.TemporaryDirectory() as folder:
-            rows = Path(folder) / "rows.json"
-            command = [sys.executable, str(Path(__file__).with_name("bench.py")), "train"]
-            command += ["--networks", name, "--epochs", str(epochs), "--share", str(share)]
-            command += ["--precision", precision, "--json", str(rows)]
-            begin = time.perf_counter()
-            half = (self._end - time.monotonic()) / 2  # of the time that is left, for the others
-            subprocess.run(command, check=True, capture_output=True, text=True, timeout=half)
-            for row in json.loads(rows.read_text())["rows"]:
-                yield row | {"seconds_of_process": time.perf_counter() - begin}
+        begin = time.perf_counter()
+        half = (self._end - time.monotonic()) / 2  # of the time that is left, for the others
+        receiver, sender = multiprocessing.Pipe(duplex=False)
+        process = multiprocessing.get_context("spawn").Process(
+            target=_train, args=(sender, name, epochs, share, precision)
+        )
+        process.start()
+        sender.close()  # this end of it: a process that dies ends the waiting
+        try:
+            if not receiver.poll(half):
+                raise TimeoutError(f"not finished after {half:.0f} s")
+            result = receiver.recv()
+        except EOFError as error:
+            raise RuntimeError(f"the process ended with {process.exitcode}") from error
+        finally:
+            process.kill()
+            process.join()
+        if isinstance(result, str):
+            raise RuntimeError(result)
+        for row in result:
+            yield row | {"seconds_of_process": time.perf_counter() - begin}
 
     def scoring(self) -> Iterator[Row]:
         """Yield the row of scoring all ROIs in eight orientations, in float32."""
@@ -462,12 +470,19 @@ def _choice_of_jobs(name: str, rates: Rates) -> Choice:
     return max(vmapped, key=lambda choice: choice.replicas, default=ONE)
 
 
+def _train(sender: Connection, network: str, epochs: int, share: float, precision: str) -> None:
+    """Send the rows of whole runs, or why they failed. It runs in a process of its own."""
+    try:
+        environment.start_jax()
+        sender.send(list(bench_train.speed([network], epochs, share, precision)))
+    except Exception as error:
+        sender.send(_one_line(error))
+
+
 def _met(goal: bool) -> str:
     return "met" if goal else "not met"
 
 
 def _one_line(error: Exception) -> str:
-    """Return the first line of a message, or the last one of a failed process."""
-    if isinstance(error, subprocess.CalledProcessError):
-        return f"exit code {error.returncode}: {error.stderr.strip().splitlines()[-1:]}"
+    """Return the first line of a message."""
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
