@@ -288,7 +288,7 @@ def default() -> ConfigDict:
     #     train together (vmap); None: on GPUs as many as fit if no convolution is computed in a
     #     step; otherwise one per device
     c.feature_cache = "auto"  # compute activations of frozen layers once; off: in each step
-    c.stream = "auto"  # read ROIs from disk by batch if they would fill a quarter of the device's
+    c.stream = "auto"  # read ROIs from disk by batch if they would fill 15% of the device's
     #     memory; always: in any case. No effect on results
     c.accept_versions = False  # True: continue runs and checkpoints of other versions or platforms
     #     and mark the results as mixed; set by --accept_versions

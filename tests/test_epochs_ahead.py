@@ -5,6 +5,7 @@ With C1 to C5 frozen a step has no convolution, which a CPU computes slowly in a
 
 import functools
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,9 +17,11 @@ import pytest
 from test_replicas import assert_close, is_identical, make_runs
 from test_training import NETWORK, fit_runs, random_dataset
 
+from mtl_jax.io import atomic
 from mtl_jax.training import checkpoint, dataset, feature_cache, writers
 from mtl_jax.training import epoch as epochs
 from mtl_jax.training.checkpoint import Checkpoints
+from mtl_jax.training.early_stopping import EarlyStopping
 from mtl_jax.training.loop import Loop, LoopRun, run_epochs
 from mtl_jax.training.predict import Predictor
 from mtl_jax.training.replicas import Replicas
@@ -139,6 +142,93 @@ def test_records_are_written_in_batches(tmp_path: Path, monkeypatch: pytest.Monk
         assert len(path.read_text().splitlines()) == 6
         opened.write({"epoch": 7})
     assert [json.loads(line)["epoch"] for line in path.read_text().splitlines()] == [*range(1, 8)]
+
+
+def test_runs_that_restart_together_keep_all_records(tmp_path: Path) -> None:
+    """One run has checkpoints of epochs 4 and 5, the other none: both restart."""
+    train(tmp_path / "both", 1, epochs=5, checkpoint_minutes=0.0)
+    shutil.copytree(tmp_path / "both", tmp_path / "alone")
+    settings = {"epochs": 9, "checkpoint_minutes": 0.0}
+
+    def interrupt(record: dict) -> None:
+        if record["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    for folder in ("both", "alone"):  # as if the job had more epochs from the start
+        for path in (tmp_path / folder).glob("0/checkpoint/*/card.json"):
+            card = json.loads(path.read_text())
+            card["train"]["epochs"] = 9
+            path.write_text(json.dumps(card, indent=1) + "\n")
+            atomic.write_checksums(path.parent, checkpoint.CHANGING_FILES)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "both", 2, replicas=Replicas(1, 2), on_epoch=interrupt, **settings)
+    for number in "01":
+        saved = checkpoint.saved_epochs(tmp_path / "both" / number / "checkpoint")
+        assert saved == [1, 2]
+    train(tmp_path / "both", 2, replicas=Replicas(1, 2), **settings)
+    for history in read_histories(tmp_path / "both"):
+        assert [record["epoch"] for record in history] == [*range(1, 10)]
+
+
+def test_an_error_of_a_save_ends_the_training_at_the_next_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, saved = Checkpoints.save, []
+
+    def fail_once(self: Checkpoints, number: int, state: object) -> None:
+        saved.append(number)
+        if number == 1:
+            raise InputError("1: cannot be written (No space left on device)")
+        save(self, number, state)
+
+    monkeypatch.setattr(Checkpoints, "save", fail_once)
+    with pytest.raises(InputError, match="No space left"):
+        train(tmp_path / "run", 1, epochs=30, checkpoint_minutes=0.0)
+    # The next state was saved, if its epoch was finished before the error was known.
+    assert saved in ([1], [1, 2], [1, 2, 3])
+    assert checkpoint.saved_epochs(tmp_path / "run/0/checkpoint") == saved[1:]
+
+
+def test_a_loss_that_is_not_finite_is_reported_before_weights_are_evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan_epochs(monkeypatch)
+    rates = {"learning_rate": 1e8, "final_learning_rate": 1e8}
+    (run,) = make_runs(tmp_path / "run", 1)
+    monitor = EarlyStopping(lambda weights: float("nan"), run.params, 1, 3, 3)
+    with pytest.raises(InputError, match=r"run 0: the loss is NaN or infinite at step \d"):
+        fit_runs([run._replace(monitor=monitor)], "C1-C5", epochs=3, cache=tmp_path, **rates)
+
+
+def test_a_writer_without_flush_is_rejected_and_all_writers_are_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = []
+
+    class Old:
+        def __init__(self, folder: Path, begin: int) -> None:
+            pass
+
+        def write(self, record: dict) -> None:
+            pass
+
+        def close(self) -> None:
+            closed.append("second")
+
+    class New(Old):
+        def flush(self) -> None:
+            pass
+
+        def close(self) -> None:
+            closed.append("first")
+            raise OSError
+
+    monkeypatch.setitem(writers.WRITERS, "old", Old)
+    with pytest.raises(InputError, match="old has no method flush"):
+        writers.open_writers(("old",), tmp_path, 0)
+    with pytest.raises(OSError), writers.Writers([Old(tmp_path, 0), New(tmp_path, 0)]):
+        pass
+    assert closed == ["first", "second"]
 
 
 def test_scanned_epochs_give_the_results_of_steps_and_resume_bit_identically(

@@ -65,6 +65,18 @@ def test_a_group_that_does_not_fit_is_trained_as_two(
     )
 
 
+def test_a_group_is_resumed_without_losing_epochs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs that trained alone before, or on fewer devices, have checkpoints of other epochs."""
+    for run, epochs in zip(RUNS, ([4, 5], [5, 6], [1, 2], [], [5, 6], [2]), strict=False):
+        for epoch in epochs:
+            (tmp_path / "runs" / run.id / "checkpoint" / str(epoch)).mkdir(parents=True)
+    parts = executors._common_epochs(RUNS, tmp_path)
+    numbers = [[RUNS.index(run) for run in part] for part in parts]
+    assert numbers == [[0, 1, 4], [2, 5], [3, 6, 7]]
+
+
 def test_runs_that_were_scored_before_are_not_trained_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,6 +95,14 @@ def test_runs_that_were_scored_before_are_not_trained_again(
     monkeypatch.setattr(executors, "_fits", fits)
     tried, finished = train(tmp_path, monkeypatch, fitting=4)
     assert [count for count, _ in tried] == [4, 1] and finished == RUNS
+
+
+def test_later_groups_begin_with_the_number_of_runs_that_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tried, finished = train(tmp_path, monkeypatch, fitting=2, replicas=4)
+    assert [count for count, _ in tried] == [4, 2, 2, 2, 2] and finished == RUNS
+    assert capsys.readouterr().err.count("need more memory") == 1
 
 
 def test_memory_that_is_exhausted_again_ends_the_job_in_one_line(

@@ -159,6 +159,19 @@ def test_scores_and_features_of_more_rois_than_a_batch_has(
     np.testing.assert_array_equal(scores[:27], scores[13:])
 
 
+def test_a_file_that_is_replaced_meanwhile_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "rois.npy"
+    np.save(path, np.zeros((5, 128, 128), np.int16))
+    first = Rows([np.load(path, mmap_mode="r")])
+    rows = concatenate([first.take(np.arange(3)), np.ones((2, 128, 128), np.int16)])
+    assert rows[:].sum() == 2 * 128 * 128
+    np.save(tmp_path / "other.npy", np.full((5, 128, 128), 7, np.int16))
+    (tmp_path / "other.npy").replace(path)
+    with pytest.raises(InputError, match="rois.npy: was replaced while the job ran; restore"):
+        rows[np.array([4, 0])]
+    assert Rows([np.load(path, mmap_mode="r")])[0:1].max() == 7
+
+
 def test_rois_that_need_too_much_device_memory_stay_on_disk(
     shards: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,12 +2,14 @@
 
 import math
 import mmap
+import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from mtl_jax.types import InputError
 
+FileVersion = tuple[int, int] | None  # size and time of change; None: not read from a file
 CHUNK_ROWS = 256  # rows that `iter_chunks` reads at a time
 
 
@@ -17,12 +19,21 @@ class Rows:
     `rows[indices]` and `rows[begin:end]` return new arrays; indices may be unordered and repeated.
     Rows of a memory-mapped file are read from the file in their order in it: pages of the mapping
     would count as memory of this process until the system reclaims them. Rows of other arrays are
-    copied.
+    copied. A file that was replaced after the rows were selected is not read: InputError.
     """
 
-    def __init__(self, parts: Sequence[np.ndarray], indices: np.ndarray | None = None) -> None:
-        """Select the rows `indices` (n,) of the concatenated `parts`, in order; None: all rows."""
+    def __init__(
+        self,
+        parts: Sequence[np.ndarray],
+        indices: np.ndarray | None = None,
+        versions: Sequence[FileVersion] | None = None,
+    ) -> None:
+        """Select the rows `indices` (n,) of the concatenated `parts`, in order; None: all rows.
+
+        `versions` are those of the files of the parts; None: the present ones.
+        """
         self._parts, self._begins = tuple(parts), np.cumsum([0, *map(len, parts)])
+        self._versions = tuple(map(_version, parts) if versions is None else versions)
         count = int(self._begins[-1])
         dtype = np.int32 if count < 2**31 else np.int64  # saves memory with a million rows
         self._indices = (
@@ -37,7 +48,7 @@ class Rows:
 
     def take(self, indices: np.ndarray) -> "Rows":
         """Return the rows with these indices, without reading them."""
-        return Rows(self._parts, self._indices[indices])
+        return Rows(self._parts, self._indices[indices], self._versions)
 
     def __getitem__(self, selection: np.ndarray | slice) -> np.ndarray:
         selected = self._indices[selection]
@@ -49,7 +60,7 @@ class Rows:
         for first, end in zip([0, *ends], ends, strict=False):  # runs of adjacent rows
             number = part[first]
             begin = int(indices[first] - self._begins[number])
-            _read_rows(self._parts[number], begin, rows[first:end])
+            _read_rows(self._parts[number], self._versions[number], begin, rows[first:end])
         return rows if np.array_equal(selected, indices) else rows[inverse]
 
 
@@ -62,11 +73,13 @@ def concatenate(tables: Sequence[ArrayOrRows]) -> Rows:
     if len(all_rows) == 1:
         return all_rows[0]
     parts: list[np.ndarray] = []
+    versions: list[FileVersion] = []
     indices = []
     for rows in all_rows:
         indices.append(np.add(rows._indices, sum(map(len, parts)), dtype=np.int64))
         parts += rows._parts
-    return Rows(parts, np.concatenate(indices))
+        versions += rows._versions
+    return Rows(parts, np.concatenate(indices), versions)
 
 
 def iter_chunks(table: ArrayOrRows) -> Iterator[np.ndarray]:
@@ -75,11 +88,29 @@ def iter_chunks(table: ArrayOrRows) -> Iterator[np.ndarray]:
         yield table[begin : begin + CHUNK_ROWS]
 
 
-def _read_rows(part: np.ndarray, begin: int, out: np.ndarray) -> None:
-    """Fill `out` with the rows of `part` from `begin` on."""
+def _is_read_from_file(part: np.ndarray) -> bool:
     # Only the mapping itself knows its offset in the file; a view of it does not.
     mapped = isinstance(part, np.memmap) and isinstance(part.base, mmap.mmap)
-    if not (mapped and part.flags.c_contiguous):
+    return mapped and part.flags.c_contiguous
+
+
+def _version(part: np.ndarray) -> FileVersion:
+    """Return size and time of the file of a part, if its rows are read from there."""
+    if not _is_read_from_file(part):
+        return None
+    try:
+        return _size_and_time(os.stat(part.filename))
+    except OSError:  # reported when rows are read
+        return None
+
+
+def _size_and_time(status: os.stat_result) -> FileVersion:
+    return status.st_size, status.st_mtime_ns
+
+
+def _read_rows(part: np.ndarray, version: FileVersion, begin: int, out: np.ndarray) -> None:
+    """Fill `out` with the rows of `part` from `begin` on."""
+    if not _is_read_from_file(part):
         out[...] = part[begin : begin + len(out)]
         return
     try:
@@ -91,6 +122,11 @@ def _read_rows(part: np.ndarray, begin: int, out: np.ndarray) -> None:
                 if not count:
                     raise EOFError("the file is too short")
                 buffer = buffer[count:]
+            if version != _size_and_time(os.fstat(file.fileno())):
+                raise InputError(
+                    f"{part.filename}: was replaced while the job ran; restore the previous file or"
+                    " name another --workdir, and start again"
+                )
     except (OSError, EOFError) as error:
         raise InputError(
             f"{part.filename}: cannot be read any more ({error}); start the job again"

@@ -17,6 +17,7 @@ from mtl_jax.io.progress import write_line
 from mtl_jax.models import registry
 from mtl_jax.models.base import has_convolutions
 from mtl_jax.training import feature_cache, memory, multihost
+from mtl_jax.training.checkpoint import saved_epochs
 from mtl_jax.training.dataset import padded_count
 from mtl_jax.training.optimizer import frozen_layers
 from mtl_jax.training.replicas import Replicas, make_replicas
@@ -54,12 +55,46 @@ def run_locally(
     Several processes train each run together; process 0 decides which runs are missing.
     """
     missing_ids = set(multihost.from_primary(lambda: [r.id for r in missing_runs(runs, folder)]))
-    for trained, replicas in plan_groups(runs, missing_ids, inputs, c):
+    fitting: dict[Run, int] = {}  # replicas of a device, where a group did not fit
+    for trained, replicas in plan_groups(runs, missing_ids, inputs, c, folder):
         callbacks.on_start()
-        if not _fits(trained, replicas, folder, inputs, c, callbacks):
-            _train_halves(missing_runs(trained, folder), replicas, folder, inputs, c, callbacks)
+        kind = replace(trained[0], initialization=0, split=1, fold=None)
+        if replicas and kind in fitting:
+            replicas = replicas._replace(width=min(replicas.width, fitting[kind]))
+        if not _train_in_parts(trained, replicas, folder, inputs, c, callbacks):
+            fitting[kind] = -(-replicas.width // 2)
+            half = replicas._replace(width=fitting[kind])
+            write_line(
+                f"mtl_jax: note: {replicas.width} runs on a device need more memory than it has:"
+                f" training {half.width} at a time; to begin so, set config.replicas={half.count}",
+                sys.stderr,
+            )
+            feature_cache.clear_cache()
+            if not _train_in_parts(trained, half, folder, inputs, c, callbacks):
+                raise InputError(
+                    f"run {trained[0].id}: {half.width} runs on a device need more memory than it"
+                    f" has; set config.replicas={max(1, half.count // 2)}"
+                )
         for run in trained:
             callbacks.on_finished(run)
+
+
+def _train_in_parts(
+    runs: Sequence[Run],
+    replicas: Replicas | None,
+    folder: Path,
+    inputs: StudyInputs,
+    c: ConfigDict,
+    callbacks: Callbacks,
+) -> bool:
+    """Train the runs that are not finished, as many at a time as there are replicas; return False
+    if a device has too little memory for them."""
+    left = list(runs) if replicas is None else missing_runs(runs, folder)
+    size = replicas.count if replicas else len(left)
+    return all(
+        _fits(left[begin : begin + size], replicas, folder, inputs, c, callbacks)
+        for begin in range(0, len(left), size)
+    )
 
 
 def _fits(
@@ -94,38 +129,13 @@ def _fits(
     return True
 
 
-def _train_halves(
-    runs: Sequence[Run],
-    replicas: Replicas,
-    folder: Path,
-    inputs: StudyInputs,
-    c: ConfigDict,
-    callbacks: Callbacks,
-) -> None:
-    """Train the runs of a group that does not fit as two groups, from their checkpoints if any."""
-    width = -(-replicas.width // 2)
-    half = replicas._replace(width=width)
-    write_line(
-        f"mtl_jax: note: {replicas.width} runs on a device need more memory than it has: training"
-        f" {width} at a time; set config.replicas={half.count}",
-        sys.stderr,
-    )
-    feature_cache.clear_cache()
-    for begin in range(0, len(runs), half.count):
-        if not _fits(runs[begin : begin + half.count], half, folder, inputs, c, callbacks):
-            raise InputError(
-                f"run {runs[begin].id}: {width} runs on a device need more memory than it has; set"
-                f" config.replicas={max(1, half.count // 2)}"
-            )
-
-
 def plan_groups(
-    runs: Sequence[Run], missing_ids: Set[str], inputs: StudyInputs, c: ConfigDict
+    runs: Sequence[Run], missing_ids: Set[str], inputs: StudyInputs, c: ConfigDict, folder: Path
 ) -> list[Group]:
     """Return the missing runs in the groups in which `run_locally` trains them, in order.
 
     Groups are formed from all `runs`, finished or not, so that a resumed study has the same
-    replicas.
+    replicas. Missing runs that have checkpoints of no common epoch train one after another.
     """
     groups: list[Group] = []
     for group in group_runs(runs, inputs, c):
@@ -134,9 +144,24 @@ def plan_groups(
             make_replicas(len(group), c.devices, ragged) if jax.process_count() == 1 else None
         )
         missing = [run for run in group if run.id in missing_ids]
-        together = [missing] if replicas and missing else [[run] for run in missing]
+        together = _common_epochs(missing, folder) if replicas else [[run] for run in missing]
         groups += [(trained, replicas) for trained in together]
     return groups
+
+
+def _common_epochs(runs: Sequence[Run], folder: Path) -> list[list[Run]]:
+    """Return the runs of a group in parts that can resume together, without losing an epoch."""
+    parts: list[tuple[set[int], list[Run]]] = []
+    for run in runs:
+        saved = set(saved_epochs(folder / "runs" / run.id / "checkpoint"))
+        for common, part in parts:
+            if common & saved or not (common or saved):
+                common &= saved
+                part.append(run)
+                break
+        else:
+            parts.append((saved, [run]))
+    return [part for _, part in parts]
 
 
 def group_runs(runs: Sequence[Run], inputs: StudyInputs, c: ConfigDict) -> list[list[Run]]:

@@ -257,7 +257,7 @@ def _plan_work(
     missing = set(multihost.from_primary(lambda: missing_ids))
     work = []
     for runs in plan.values():
-        groups = executors.plan_groups(runs, missing, inputs, c)
+        groups = executors.plan_groups(runs, missing, inputs, c, folder)
         work += [duration.group_work(*group, c, inputs, folder) for group in groups]
         missing -= {run.id for run in runs}
     return work

@@ -30,6 +30,7 @@ IGNORED_FIELDS = (
     "ray.address",
     "ray.cpus",
     "ray.gpus",
+    "replicas",
     "stream",
     "train.checkpoint_minutes",
     "train.validation_epochs",

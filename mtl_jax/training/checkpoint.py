@@ -93,6 +93,12 @@ class Checkpoints:
             return epoch, _restore(path, empty)
         return 0, state
 
+    def remove_after(self, epoch: int) -> None:
+        """Delete the checkpoints of later epochs."""
+        multihost.on_primary(
+            lambda: self._remove([n for n in saved_epochs(self._folder) if n > epoch])
+        )
+
     def close(self, keep: int) -> None:
         """Delete all checkpoints of the finished run except that of epoch `keep`."""
         multihost.on_primary(lambda: self._close(keep))
@@ -189,8 +195,8 @@ def _restore(path: Path, structure: Any) -> dict[str, Any]:
 class Saves:
     """Saves checkpoints in a thread, in the order of `submit`; a context that waits for the last.
 
-    An error is raised by a later `submit` or at the end. Of several processes, process 0 alone
-    saves, and all end with its error.
+    An error is raised by `raise_error`, by a later `submit`, which saves its state all the same, or
+    at the end. Of several processes, process 0 alone saves, and all end with its error.
     """
 
     def __init__(self) -> None:
@@ -201,10 +207,14 @@ class Saves:
         multihost.on_primary(lambda: self._submit(checkpoints, epoch, state))
 
     def _submit(self, checkpoints: Checkpoints, epoch: int, state: State) -> None:
-        self._wait(MAX_PENDING)
         # Copied, because the next step takes the memory of the state, on a CPU too.
         copy = jax.tree.map(lambda leaf: np.array(leaf, copy=True), state)
         self._pending.append(self._thread.submit(checkpoints.save, epoch, copy))
+        self._wait(MAX_PENDING)
+
+    def raise_error(self) -> None:
+        """Raise the error of a save that has failed, without waiting. Process 0 alone calls it."""
+        self._wait(len(self._pending))
 
     def _wait(self, max_pending: int) -> None:
         while self._pending and (len(self._pending) > max_pending or self._pending[0].done()):

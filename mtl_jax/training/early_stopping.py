@@ -42,12 +42,16 @@ class EarlyStopping:
         """Whether the loss has not fallen for `patience` evaluations."""
         return self._waited >= self._patience
 
+    def is_due(self, epoch: int) -> bool:
+        """Return whether the loss is evaluated after this epoch."""
+        return epoch % self._interval == 0 or epoch == self._last_epoch
+
     def observe(self, epoch: int, params: Callable[[], Params]) -> EpochRecord:
         """Evaluate the loss if it is due, and return it for the record of the epoch.
 
         Of several processes, process 0 evaluates, and all of them decide by its value.
         """
-        if epoch % self._interval and epoch != self._last_epoch:
+        if not self.is_due(epoch):
             return {}
         weights = params()
         loss = float(multihost.from_primary(lambda: self._evaluate(weights)))

@@ -1,5 +1,6 @@
 """One epoch of all runs of a training: order of the ROIs, compiled epoch, validation, records."""
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -55,6 +56,17 @@ class EpochOfRuns:
         order = stack_on_host(orders, self._training.replicas)
         active = [run.monitor is None or not run.monitor.stopped for run in self._runs]
         state, read_metrics = self._epoch(state, self._source, order, self._dropout_key, progress)
+
+        @functools.cache
+        def read_losses() -> list[EpochRecord | None]:
+            metrics = read_metrics()
+            return [
+                self._record(number, done + 1, metrics, orders[number].rate) if is_active else None
+                for number, is_active in enumerate(active)
+            ]
+
+        if any(run.monitor and run.monitor.is_due(done + 1) for run in self._runs):
+            read_losses()  # before weights that are not finite are evaluated
         # Now, because the next epoch takes the memory of the parameters.
         evaluations = [
             self._evaluate(number, done + 1, state) if is_active else []
@@ -62,11 +74,7 @@ class EpochOfRuns:
         ]
 
         def read() -> list[EpochRecord | None]:
-            metrics = read_metrics()
-            records = [
-                self._record(number, done + 1, metrics, orders[number].rate) if is_active else None
-                for number, is_active in enumerate(active)
-            ]
+            records = read_losses()
             for record, read_values in zip(records, evaluations, strict=True):
                 for values in read_values:
                     record.update(values())

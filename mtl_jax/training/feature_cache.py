@@ -70,7 +70,7 @@ def cached_source(
     if not isinstance(values, Rows):
         _cache[key] = _alive[key] = values
     columns = (
-        np.repeat(column, orientations.COUNT)[: len(values)]
+        np.resize(np.repeat(column, orientations.COUNT), len(values))  # rows after the ROIs: any
         for column in (dataset.label, dataset.task)
     )
     as_array = jnp.asarray if isinstance(values, jax.Array) else np.asarray

@@ -33,6 +33,9 @@ class Monitor(Protocol):
 
     stopped: bool  # the run has ended; nothing of it changes any more
 
+    def is_due(self, epoch: int) -> bool:
+        """Return whether it evaluates the weights after this epoch."""
+
     def observe(self, epoch: int, params: Callable[[], Params]) -> EpochRecord:
         """Receive the weights after an epoch, and return values for its record."""
 
@@ -108,6 +111,7 @@ def resume(runs: Sequence[LoopRun], states: Sequence[TrainState]) -> tuple[int, 
     """Return the newest epoch that all runs have a checkpoint of (0 for none), and their states.
 
     A kill between two saves leaves the runs one epoch apart; two checkpoints of each are kept.
+    Later checkpoints of a run are removed: they would seem to be the newest.
     """
     max_epoch = None
     while True:
@@ -117,6 +121,8 @@ def resume(runs: Sequence[LoopRun], states: Sequence[TrainState]) -> tuple[int, 
         ]
         epochs = [epoch for epoch, _ in resumed]
         if len(set(epochs)) == 1:
+            for run in runs:
+                run.checkpoints.remove_after(epochs[0])
             trees = [tree for _, tree in resumed]
             return epochs[0], [run.restore(tree) for run, tree in zip(runs, trees, strict=True)]
         max_epoch = min(epochs)
@@ -160,7 +166,9 @@ def run_epochs(loop: Loop, state: TrainState, begin: int) -> TrainState:
             is_last = last == loop.epochs or loop.has_stopped()
             write_records(0 if is_last else loop.epochs_ahead)
             stop = stopping()
-            is_due = loop.keep if is_last else timer.is_due()
+            # Of several processes, process 0 decides; all end if a save has failed there.
+            is_due = multihost.from_primary(lambda: saves.raise_error() or timer.is_due())
+            is_due = loop.keep if is_last else is_due
             if is_due or stop:
                 # A checkpoint is of a state whose records are finite and on the disk.
                 write_records(0)
@@ -177,7 +185,7 @@ def run_epochs(loop: Loop, state: TrainState, begin: int) -> TrainState:
 
 
 class _Timer:
-    """The time of the next checkpoint, measured in process 0."""
+    """The time of the next checkpoint."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -187,8 +195,8 @@ class _Timer:
         self._end = time.monotonic() + self._seconds
 
     def is_due(self) -> bool:
-        """Return whether the time is over. Of several processes, all call it after each epoch."""
-        return multihost.from_primary(lambda: time.monotonic() >= self._end)
+        """Return whether the time is over."""
+        return time.monotonic() >= self._end
 
 
 def _open_writers(loop: Loop, run: LoopRun, begin: int) -> Writers:

@@ -31,6 +31,8 @@ def predict(
 
     Activations of the `frozen` layers are cached for equal weights. `rois` None: all.
     """
+    # Moving the weights of a replica to the first device is cheaper than moving the ROIs to it.
+    params = jax.device_put(params, jax.local_devices()[0])
     return Predictor(network, dataset, frozen)(params, rois)
 
 

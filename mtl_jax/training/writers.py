@@ -5,6 +5,7 @@ checkpoint that it resumes from. Records of later epochs, which an interrupted t
 replaced.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -122,6 +123,9 @@ class Writers:
 
     def __init__(self, writers: Sequence[Writer] = ()) -> None:
         self._writers = writers
+        self._closing = contextlib.ExitStack()
+        for writer in writers:
+            self._closing.callback(writer.close)
 
     def write(self, record: EpochRecord) -> None:
         for writer in self._writers:
@@ -135,10 +139,15 @@ class Writers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for writer in self._writers:
-            writer.close()
+        self._closing.close()  # all of them, also after an error of one
 
 
 def open_writers(names: Sequence[str], folder: Path, begin: int) -> Writers:
     """Return history.jsonl and the named writers for a training after `begin` epochs."""
+    for name in names:
+        if not hasattr(WRITERS[name], "flush"):
+            raise InputError(
+                f"config.train.writers: {name} has no method flush, which writes the records that"
+                " it received before each checkpoint: add it (docs/howto/new_loss.md)"
+            )
     return Writers([JsonLines(folder, begin), *(WRITERS[name](folder, begin) for name in names)])
