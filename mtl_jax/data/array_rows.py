@@ -124,8 +124,8 @@ def _read_rows(part: np.ndarray, version: FileVersion, begin: int, out: np.ndarr
                 buffer = buffer[count:]
             if version != _size_and_time(os.fstat(file.fileno())):
                 raise InputError(
-                    f"{part.filename}: was changed or replaced while the job ran; restore the previous"
-                    " file or name another --workdir, and start again"
+                    f"{part.filename}: was changed or replaced while the job ran; restore the"
+                    " previous file or name another --workdir, and start again"
                 )
     except (OSError, EOFError) as error:
         raise InputError(
