@@ -85,9 +85,9 @@ def test_runs_that_were_scored_before_are_not_trained_again(
         (tmp_path / "runs" / run.id).mkdir(parents=True)
     exhausted = executors._fits
 
-    def fits(runs: Sequence[Run], *arguments: object) -> bool:
+    def fits(train: object, runs: Sequence[Run], layout: object) -> bool:
         if len(runs) < 8:
-            return exhausted(runs, *arguments)
+            return exhausted(train, runs, layout)
         for run in RUNS[:3]:
             (tmp_path / "runs" / run.id / "scores.csv").touch()
         return False

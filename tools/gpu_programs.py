@@ -13,6 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 # The plug-in's check for a profiling library fails without a driver; nothing else needs it.
@@ -223,12 +224,11 @@ def _add_axis(tree: Any, size: int) -> Any:
 
 
 def _devices(count: int) -> list[Any]:
-    try:
-        topology = topologies.get_topology_desc(
-            "h100", "cuda", target_config=H100, topology=f"1x1x{count}"
-        )
-    except (RuntimeError, NotImplementedError) as error:
-        raise InputError(EXPLANATION) from error
+    if not find_spec("jax_cuda13_plugin"):
+        raise InputError(EXPLANATION)
+    topology = topologies.get_topology_desc(
+        "h100", "cuda", target_config=H100, topology=f"1x1x{count}"
+    )
     return list(topology.devices)
 
 

@@ -35,6 +35,7 @@ class Callbacks(NamedTuple):
 
 
 Group = tuple[list[Run], Replicas | None]
+Train = Callable[[Sequence[Run], Replicas | None], None]  # trains and scores a group
 Executor = Callable[[Sequence[Run], Path, StudyInputs, ConfigDict, Callbacks], None]
 
 
@@ -56,12 +57,24 @@ def run_locally(
     """
     missing_ids = set(multihost.from_primary(lambda: [r.id for r in missing_runs(runs, folder)]))
     fitting: dict[Run, int] = {}  # replicas of a device, where a group did not fit
+
+    def train(group: Sequence[Run], replicas: Replicas | None) -> None:
+        train_and_score(
+            group,
+            [folder / "runs" / run.id for run in group],
+            *inputs.run_inputs,
+            c,
+            replicas,
+            on_phase=callbacks.on_phase,
+            on_steps=callbacks.on_steps,
+        )
+
     for trained, replicas in plan_groups(runs, missing_ids, inputs, c, folder):
         callbacks.on_start()
         kind = replace(trained[0], initialization=0, split=1, fold=None)
         if replicas and kind in fitting:
             replicas = replicas._replace(width=min(replicas.width, fitting[kind]))
-        if not _train_in_parts(trained, replicas, folder, inputs, c, callbacks):
+        if not _train_in_parts(train, trained, replicas, folder):
             fitting[kind] = -(-replicas.width // 2)
             half = replicas._replace(width=fitting[kind])
             write_line(
@@ -70,7 +83,7 @@ def run_locally(
                 sys.stderr,
             )
             feature_cache.clear_cache()
-            if not _train_in_parts(trained, half, folder, inputs, c, callbacks):
+            if not _train_in_parts(train, trained, half, folder):
                 raise InputError(
                     f"run {trained[0].id}: {half.width} runs on a device need more memory than it"
                     f" has; set config.replicas={max(1, half.count // 2)}"
@@ -80,42 +93,20 @@ def run_locally(
 
 
 def _train_in_parts(
-    runs: Sequence[Run],
-    replicas: Replicas | None,
-    folder: Path,
-    inputs: StudyInputs,
-    c: ConfigDict,
-    callbacks: Callbacks,
+    train: Train, runs: Sequence[Run], replicas: Replicas | None, folder: Path
 ) -> bool:
     """Train the runs that are not finished, as many at a time as there are replicas; return False
     if a device has too little memory for them."""
     left = list(runs) if replicas is None else missing_runs(runs, folder)
     size = replicas.count if replicas else len(left)
-    return all(
-        _fits(left[begin : begin + size], replicas, folder, inputs, c, callbacks)
-        for begin in range(0, len(left), size)
-    )
+    parts = (left[begin : begin + size] for begin in range(0, len(left), size))
+    return all(_fits(train, part, replicas) for part in parts)
 
 
-def _fits(
-    runs: Sequence[Run],
-    replicas: Replicas | None,
-    folder: Path,
-    inputs: StudyInputs,
-    c: ConfigDict,
-    callbacks: Callbacks,
-) -> bool:
+def _fits(train: Train, runs: Sequence[Run], replicas: Replicas | None) -> bool:
     """Train and score a group; return False if a device has too little memory for its replicas."""
     try:
-        train_and_score(
-            runs,
-            [folder / "runs" / run.id for run in runs],
-            *inputs.run_inputs,
-            c,
-            replicas,
-            on_phase=callbacks.on_phase,
-            on_steps=callbacks.on_steps,
-        )
+        train(runs, replicas)
     except jax.errors.JaxRuntimeError as error:
         if not memory.is_exhausted(error):
             raise

@@ -41,8 +41,8 @@ Epoch = Callable[
 
 
 def is_stepwise(on_host: bool) -> bool:
-    """Return whether each step is a call that the host waits for; otherwise an epoch is one call,
-    which is computed while the host goes on. `on_host`: whether the source is there."""
+    """Return whether each step is a call that the host waits for; otherwise an epoch is computed
+    while the host goes on. `on_host`: whether the source is there."""
     return on_host or jax.default_backend() == "cpu"
 
 
