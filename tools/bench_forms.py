@@ -2,7 +2,8 @@
 
 `jax.vmap` of a step turns its convolutions into grouped ones, and the gradients of the kernels into
 forward convolutions with large windows. Outside of the vmap, `jax.grad` gives the backward
-convolutions that cuDNN has, with groups. Replicas one after another have plain convolutions.
+convolutions that cuDNN has, with groups. Replicas one after another have plain convolutions. One
+run is also compiled with XLA's default options, which `devices.jit` changes.
 
 Each form has the epoch of all replicas on one device, with the arguments and results of
 `training.epoch.make_epoch`, and calls its loop as jobs do.
@@ -22,13 +23,17 @@ from mtl_jax.types import TrainState
 
 ALONE, VMAP = "alone", "vmap"  # the forms of jobs: one run, and jax.vmap of its step
 SUM, MAP = "gradient of the sum", "lax.map"
+DEFAULTS = "alone, XLA's defaults"
 TakeSteps = Callable[
     [TrainState, dataset.BatchSource, EpochOrder, jax.Array], tuple[TrainState, Metrics]
 ]
 
 
 def make_epoch(form: str, objective: Objective, optimizer: optax.GradientTransformation) -> Epoch:
-    """Return the epoch of replicas in the form SUM or MAP."""
+    """Return the epoch of replicas in the form SUM or MAP, or of one run in the form DEFAULTS."""
+    if form == DEFAULTS:
+        take_steps = scan_steps(make_step(objective, optimizer), dataset.make_batch)
+        return call_in_pieces(jax.jit(take_steps, donate_argnums=0), 0)
     take_steps = {SUM: take_steps_by_sum, MAP: take_steps_by_map}[form](objective, optimizer)
     return call_in_pieces(devices.jit(take_steps, donate_argnums=0), 1)
 

@@ -105,7 +105,7 @@ def replica_rows(
             "what": f"replicas, batch {bench_step.BATCH}",
             "network": name,
             "precision": precision,
-            "form": form if n > 1 else bench_forms.ALONE,
+            "form": bench_forms.ALONE if n == 1 and form == bench_forms.VMAP else form,
             "replicas": n,
             "ours": rate,
             "times_one": n * rates[1] / rate if 1 in rates else None,
@@ -154,7 +154,7 @@ def epoch_of_replicas(
     tx = optimizer.freeze(optimizer.sgd(0.9, 0.0005), frozen)
     task_weights = (1.0,) * (int(source.task.max()) + 1)
     objective = multi_task_objective(network, task_weights, first, precision=precision)
-    if replicas and form != bench_forms.VMAP:
+    if form == bench_forms.DEFAULTS or (replicas and form != bench_forms.VMAP):
         epoch = bench_forms.make_epoch(form, objective, tx)
     else:
         epoch = make_epoch(make_step(objective, tx), sharding, False, replicas)
@@ -163,7 +163,9 @@ def epoch_of_replicas(
     state = [
         stack_replicas([one] * count, replicas) if replicas else devices.replicate(one, sharding)
     ]
-    indices, source = random_order(source, steps), share(source, replicas)
+    images = len(source.label)
+    images *= 1 if isinstance(source, dataset.Activations) else orientations.COUNT
+    indices, source = random_order(images, steps), share(source, replicas)
     order = EpochOrder(indices, np.ones(indices.shape, bool), np.full(steps, 1e-3, np.float32))
     order = stack_on_host([order] * count, replicas)
     key = stack_replicas([jax.random.key(0)] * count, replicas)
@@ -175,8 +177,6 @@ def epoch_of_replicas(
     return run_epoch
 
 
-def random_order(source: dataset.BatchSource, steps: int) -> np.ndarray:
-    """Return indices (steps, batch) of the images of `source`."""
-    count = len(source.label)
-    count *= 1 if isinstance(source, dataset.Activations) else orientations.COUNT
-    return np.random.default_rng(0).integers(0, count, (steps, bench_step.BATCH))
+def random_order(images: int, steps: int) -> np.ndarray:
+    """Return indices (steps, batch) of `images` images."""
+    return np.random.default_rng(0).integers(0, images, (steps, bench_step.BATCH))
