@@ -254,9 +254,15 @@ def _capture(
             step(indices)
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    # thread_local: threads of JAX may allocate memory meanwhile.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        step(indices)
+    try:
+        # thread_local: threads of JAX may allocate memory meanwhile.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            step(indices)
+    except Exception:  # the stream and the random generator would stay those of the graph
+        torch.cuda.set_stream(torch.cuda.default_stream())
+        fresh = torch.Generator("cuda").graphsafe_get_state()
+        torch.cuda.default_generators[torch.cuda.current_device()].graphsafe_set_state(fresh)
+        raise
 
     def replay(rows: torch.Tensor) -> None:
         indices.copy_(rows)
