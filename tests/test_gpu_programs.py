@@ -36,13 +36,17 @@ def programs() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("network", config.NETWORKS)
-def test_no_program_has_grouped_convolutions_or_scatters(programs: Any, network: str) -> None:
-    """Train, compute frozen layers and score, on one card and on eight, in each precision."""
+def test_the_programs_have_the_operations_that_a_card_computes_fast(
+    programs: Any, network: str
+) -> None:
+    """Train, compute frozen layers and score, on one card and on eight, in each precision. Grouped
+    convolutions are in replicas alone, where a card is faster with them (docs/benchmarks.md)."""
     rows = list(programs.programs([network]))
-    assert len(rows) >= 6
+    assert len(rows) >= 7
     for row in rows:
-        assert row["grouped"] == row["scatters"] == 0, row
-        assert row["temporary_mb"] < 3000, row
+        is_grouped = row["what"] == "16 replicas" and network != "C1-C5"
+        assert row["scatters"] == 0 and (row["grouped"] > 0) == is_grouped, row
+        assert row["temporary_mb"] < 4000, row
     training = [row for row in rows if row["what"] == "training"]
     assert {row["precision"] for row in training} == {"float32", "tf32", "bfloat16"}
     # Forward pass and gradient of the weights of each convolution; that of the input of all but the
@@ -56,11 +60,15 @@ def test_no_program_has_grouped_convolutions_or_scatters(programs: Any, network:
 
 @pytest.mark.parametrize(
     ("backbone", "network", "width"),
-    [("alexnet", "C1-C5", 8), ("vgg16", "C1-C5", 4), ("vit_s16", "C1-C4", 2)],
+    [
+        *(("alexnet", "C1-C5", 8), ("alexnet", "C1", 4), ("alexnet", "C0", 4)),
+        *(("vgg16", "C1-C5", 4), ("vit_s16", "C1-C4", 2)),
+    ],
 )
-def test_the_estimated_memory_of_a_replica_is_that_of_the_compiler_within_15_percent(
+def test_the_estimated_memory_of_a_replica_is_close_to_that_of_the_compiler(
     programs: Any, backbone: str, network: str, width: int
 ) -> None:
+    """At most 15% less, and 25% more."""
     few, many = (
         programs.memory_bytes(programs.compile_replicas(network, n, backbone=backbone))
         for n in (width, 2 * width)
@@ -68,7 +76,7 @@ def test_the_estimated_memory_of_a_replica_is_that_of_the_compiler_within_15_per
     frozen = optimizer.frozen_layers(network)
     model = registry.build(backbone, dropout=0.5)
     estimate = memory.run_bytes(model, frozen, frozen, config.default().train)
-    assert estimate == pytest.approx((many - few) / width, rel=0.15)
+    assert 0.85 < estimate / ((many - few) / width) < 1.25
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bfloat16"])

@@ -70,7 +70,7 @@ def main() -> None:
         subject.add_argument("--share", type=float, default=1, help="fraction of the paper's ROIs")
     for subject in (train, study, scale, gpu):
         subject.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
-    for subject, steps in ((study, 20), (scale, 20), (gpu, 48)):
+    for subject, steps in ((study, 20), (scale, 20), (gpu, 192)):
         subject.add_argument("--steps", type=int, default=steps, help="steps per measurement")
     for subject, precisions in ((study, ["float32"]), (gpu, ["tf32", "bfloat16", "float32"])):
         subject.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=precisions)

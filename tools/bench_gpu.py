@@ -32,13 +32,14 @@ import bench_step
 import bench_study
 import bench_train
 import jax
-from bench_forms import ALONE, VMAP
+from bench_forms import ALONE, SUM
 
 from mtl_jax import config, environment
 from mtl_jax.models import alexnet
 from mtl_jax.models.base import init
 from mtl_jax.training import dataset, feature_cache, optimizer, orientations, predict
 from mtl_jax.training.epoch import SCANNED_STEPS
+from mtl_jax.training.replicas import MAX_WIDTH
 
 BATCH, EPOCHS = bench_step.BATCH, bench_study.EPOCHS
 # Goals: a fraction of the floor's rate, times PyTorch's best rate, hours of the paper's study.
@@ -46,12 +47,12 @@ FLOOR_GOAL, TORCH_GOAL, HOURS_GOAL = 0.6, 1.5, 1.0
 SHARES = {
     "step": 0.34,
     "training": 0.15,
-    "options": 0.05,
-    "replicas": 0.22,
+    "replicas": 0.25,
+    "options": 0.04,
     "scoring": 0.04,
-    "uncached": 0.07,
-    "compile": 0.09,
-    "vmap": 0.04,
+    "uncached": 0.06,
+    "compile": 0.08,
+    "forms": 0.04,
 }
 EXPECTED = {
     "step": 20,
@@ -62,9 +63,8 @@ EXPECTED = {
 }  # seconds, until measured
 # By their importance: C1 and C1-C3 have most runs of the study, C1-C5 and C0 are the extremes.
 NETWORKS = ("C1", "C1-C5", "C0", "C1-C3", "C1-C2", "C1-C4")
-DENSE = "C1-C5"  # without convolutions in a step
-FORMS = (bench_forms.MAP, bench_forms.SUM)  # of replicas with convolutions
-COUNTS = (8, 16, 4, 32, 2)
+OTHER_FORMS = (bench_forms.VMAP, bench_forms.MAP)  # of replicas
+COUNTS = (16, 8, 4, 32, 2)
 ROUNDS, ROUNDS_SECONDS = 5, 3.0  # of one measurement
 
 Row = dict[str, Any]
@@ -96,53 +96,43 @@ def speed(flags: argparse.Namespace, end: float) -> Iterator[Row]:
 def measurements(bench: "Bench", flags: argparse.Namespace) -> list[Measurement]:
     """Return all measurements in the order of their importance.
 
-    The forms of replicas are measured with the first network that has convolutions; the others, and
-    the other precisions, have the form and the number that are the best for it. Grouped
-    convolutions and compiled forms of PyTorch come last: each may take a minute.
+    Other forms of replicas than that of jobs and compiled forms of PyTorch come last: each may take
+    a minute.
     """
     networks = [name for name in NETWORKS if name in flags.networks]
-    extremes = networks[:3]
+    extremes, ends = networks[:3], networks[:2]
     first, *others = flags.precisions
     counts = [n for n in COUNTS if n in flags.replicas]
     counts += [n for n in flags.replicas if n not in (1, *COUNTS)]
-
-    convolutional = [name for name in networks if name != DENSE]
-    dense = [name for name in networks if name == DENSE]
 
     def measurement(subject: str, *settings: Any) -> Measurement:
         name = " ".join(map(str, (subject, *settings)))
         method = getattr(bench, subject)
         return Measurement(subject, name, lambda: method(*settings))
 
-    def replicas(name: str, count: int) -> list[Measurement]:
-        forms = FORMS if name != DENSE else (VMAP,)
-        return [measurement("replicas", name, first, count, form) for form in forms]
-
-    def best_replicas(name: str, precision: str) -> Measurement:
-        other = name if name == DENSE else convolutional[0]
-        label = f"replicas {name} {precision} in the best form of {other} {first}"
-        return Measurement(
-            "replicas", label, lambda: bench.best_replicas(name, precision, (other, first))
-        )
-
     forms = bench.compiled_forms()
     listed = [measurement("step", name, first) for name in networks]
     listed += [measurement("training", networks[0], first, flags.epochs, flags.share)]
-    listed += [measurement("options", n, first) for n in ("C1", "C0") if n in networks]
+    listed += [measurement("replicas", name, first, n) for n in counts[:1] for name in networks]
     listed += [measurement("step", name, p) for p in others for name in extremes]
-    for count in counts:
-        for name in (*dense, *convolutional[:1]):
-            listed += replicas(name, count)
+    listed += [
+        measurement("replicas", name, p, n) for p in others for n in counts[:1] for name in extremes
+    ]
+    listed += [measurement("options", n, first) for n in ("C1", "C0") if n in networks]
+    listed += [measurement("replicas", name, first, n) for n in counts[1:] for name in ends]
     listed += [measurement("scoring")]
-    listed += [best_replicas(name, first) for name in convolutional[1:] if counts]
     listed += [measurement("uncached", n, first) for n in ("C1-C5", "C1-C3") if n in networks]
-    listed += [best_replicas(name, p) for p in others for name in networks if counts]
     listed += [measurement("step", n, p) for p in others for n in networks if n not in extremes]
     listed += [measurement("compile", name, first, form) for name in extremes for form in forms]
     listed += [
         measurement("compile", name, p, forms[0]) for p in others for name in extremes if forms
     ]
-    listed += [measurement("vmap", name, first, COUNTS[0]) for name in convolutional[:1] if counts]
+    listed += [
+        measurement("forms", name, first, n, form)
+        for n in counts[:1]
+        for name in networks[:1]
+        for form in OTHER_FORMS
+    ]
     return listed
 
 
@@ -206,6 +196,7 @@ class Bench:
 
     def __init__(self, steps: int, share: float, end: float) -> None:
         self._steps, self._end = steps, end
+        self._replica_steps = min(steps, 2 * SCANNED_STEPS)
         self._source = bench_train.papers_dataset(share)
         self._params = jax.device_get(init(alexnet.AlexNet(), jax.random.key(0)))
         # By network and precision: images/s by form of replicas, and by form of PyTorch's step.
@@ -254,13 +245,16 @@ class Bench:
         """Yield the row of one training compiled with XLA's default options."""
         yield from self.replicas(name, precision, 1, bench_forms.DEFAULTS)
 
-    def replicas(self, name: str, precision: str, count: int, form: str) -> Iterator[Row]:
-        """Yield the row of several trainings as one program, in calls of the same length."""
+    def forms(self, name: str, precision: str, count: int, form: str) -> Iterator[Row]:
+        """Yield the row of replicas in another form than that of jobs."""
+        yield from self.replicas(name, precision, count, form)
+
+    def replicas(self, name: str, precision: str, count: int, form: str = SUM) -> Iterator[Row]:
+        """Yield the row of several trainings as one program."""
         setup, choice = self._setup(name), Choice(form, count)
-        steps = min(self._steps, SCANNED_STEPS)
-        candidates = {count: self._our_epoch(setup, precision, choice, steps)}
+        candidates = {count: self._our_epoch(setup, precision, choice, self._replica_steps)}
         for row in bench_study.replica_rows(
-            name, precision, candidates, steps, ROUNDS, ROUNDS_SECONDS, form
+            name, precision, candidates, self._replica_steps, ROUNDS, ROUNDS_SECONDS, form
         ):
             key = name, precision
             # All activations are computed once for each training, although trainings may share.
@@ -271,18 +265,6 @@ class Bench:
             row["times_one"] = one and count * one / row["ours"]
             peak = bench_train.peak_memory()
             yield row | {"ratio": self._ratio(key, row["ours"]), "ours_peak_gb_so_far": peak}
-
-    def vmap(self, name: str, precision: str, count: int) -> Iterator[Row]:
-        """Yield the row of several trainings with grouped convolutions."""
-        yield from self.replicas(name, precision, count, VMAP)
-
-    def best_replicas(self, name: str, precision: str, other: tuple[str, str]) -> Iterator[Row]:
-        """Yield the row in the form that is the best for another network and precision, unless that
-        is one run alone."""
-        rates = self._ours.get(other)
-        choice = _best(rates) if rates else ONE
-        if choice != ONE:
-            yield from self.replicas(name, precision, choice.replicas, choice.form)
 
     def training(self, name: str, precision: str, epochs: int, share: float) -> Iterator[Row]:
         """Yield the row of a whole run, with all it does, in a process of its own."""
@@ -360,9 +342,9 @@ class Bench:
     def study(self, precision: str) -> Iterator[Row]:
         """Yield the rows of the study's projected hours: in the best form, and as jobs train."""
         measured = {name: r for (name, p), r in self._ours.items() if p == precision and r}
-        plans = {"the best": lambda name, rates: _best(rates), "as jobs train": _choice_of_jobs}
+        plans = {"the best": _best, "as jobs train": _choice_of_jobs}
         for plan, choose in plans.items():
-            choices = {name: choose(name, rates) for name, rates in measured.items()}
+            choices = {name: choose(rates) for name, rates in measured.items()}
             rates = {name: measured[name][c] for name, c in choices.items() if c in measured[name]}
             if not rates:
                 continue
@@ -486,11 +468,11 @@ def _best(rates: Rates) -> Choice:
     return max(rates, key=rates.__getitem__)
 
 
-def _choice_of_jobs(name: str, rates: Rates) -> Choice:
-    """Return what `experiments.executors` chooses: one run alone if its steps have convolutions;
-    otherwise as many vmapped replicas as fit, here as were measured."""
-    vmapped = [choice for choice in rates if name == DENSE and choice.form == VMAP]
-    return max(vmapped, key=lambda choice: choice.replicas, default=ONE)
+def _choice_of_jobs(rates: Rates) -> Choice:
+    """Return what jobs choose where enough memory is free: the most replicas of at most
+    MAX_WIDTH."""
+    together = [choice for choice in rates if choice.form == SUM and choice.replicas <= MAX_WIDTH]
+    return max(together, key=lambda choice: choice.replicas, default=ONE)
 
 
 def _train(sender: Connection, network: str, epochs: int, share: float, precision: str) -> None:

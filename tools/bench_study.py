@@ -23,7 +23,7 @@ from mtl_jax.training import dataset, devices, feature_cache, optimizer, orienta
 from mtl_jax.training.epoch import EpochOrder, make_epoch
 from mtl_jax.training.objective import multi_task_objective
 from mtl_jax.training.replicas import make_replicas, share, stack_on_host, stack_replicas
-from mtl_jax.training.step import make_step
+from mtl_jax.training.step import make_replica_step, make_step
 from mtl_jax.types import Params, TrainState
 
 EPOCHS = 200
@@ -91,7 +91,7 @@ def replica_rows(
     steps: int,
     rounds: int,
     seconds: float = float("inf"),
-    form: str = bench_forms.VMAP,
+    form: str = bench_forms.SUM,
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each number of replicas, from functions that take `steps` steps of them.
 
@@ -105,7 +105,7 @@ def replica_rows(
             "what": f"replicas, batch {bench_step.BATCH}",
             "network": name,
             "precision": precision,
-            "form": bench_forms.ALONE if n == 1 and form == bench_forms.VMAP else form,
+            "form": bench_forms.ALONE if n == 1 and form == bench_forms.SUM else form,
             "replicas": n,
             "ours": rate,
             "times_one": n * rates[1] / rate if 1 in rates else None,
@@ -142,22 +142,23 @@ def epoch_of_replicas(
     steps: int,
     sharding: NamedSharding | None = None,
     device_count: int = 1,
-    form: str = bench_forms.VMAP,
+    form: str = bench_forms.SUM,
 ) -> Callable[[], None]:
     """Return a function that takes `steps` steps of all `runs`, as `training.fit` does, and waits.
 
     Several runs are replicas, as many on each of `device_count` devices; in another `form` than
-    VMAP on one device. The other benchmarks use epochs and replicas only through this function.
+    SUM on one device. The other benchmarks use epochs and replicas only through this function.
     """
     replicas = make_replicas(runs, device_count)
     network = alexnet.AlexNet(dropout=0.5)
     tx = optimizer.freeze(optimizer.sgd(0.9, 0.0005), frozen)
     task_weights = (1.0,) * (int(source.task.max()) + 1)
     objective = multi_task_objective(network, task_weights, first, precision=precision)
-    if form == bench_forms.DEFAULTS or (replicas and form != bench_forms.VMAP):
+    if form == bench_forms.DEFAULTS or (replicas and form != bench_forms.SUM):
         epoch = bench_forms.make_epoch(form, objective, tx)
     else:
-        epoch = make_epoch(make_step(objective, tx), sharding, False, replicas)
+        step = (make_replica_step if replicas else make_step)(objective, tx)
+        epoch = make_epoch(step, sharding, False, replicas)
     one = TrainState(jnp.int32(0), params, tx.init(params))
     count = replicas.count if replicas else 1
     state = [

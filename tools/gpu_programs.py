@@ -31,8 +31,8 @@ from mtl_jax.models import registry
 from mtl_jax.models.base import Network, init, output_shapes
 from mtl_jax.training import dataset, epoch, feature_cache, objective, optimizer, orientations
 from mtl_jax.training import predict as prediction
-from mtl_jax.training.replicas import AXIS
-from mtl_jax.training.step import make_step
+from mtl_jax.training.replicas import AXIS, MAX_WIDTH
+from mtl_jax.training.step import make_replica_step, make_step
 from mtl_jax.types import ROI_PIXELS, InputError, TrainState
 
 # What CUDA's driver reports of a card, in the text format of XLA's GpuTargetConfigProto.
@@ -86,10 +86,8 @@ def programs(networks: Sequence[str]) -> Iterator[dict[str, Any]]:
         )
         yield _row("one run on 8 cards", network, "float32", compile_training(network, cards=8))
         yield _row("8 runs on 8 cards", network, "float32", compile_replicas(network, 1, cards=8))
-        if network == "C1-C5":
-            for count in (8, 32):
-                compiled = compile_replicas(network, count)
-                yield _row(f"{count} replicas", network, "float32", compiled)
+        compiled = compile_replicas(network, MAX_WIDTH)
+        yield _row(f"{MAX_WIDTH} replicas", network, "float32", compiled)
         if network != "C0":
             yield _row("frozen layers", network, "float32", compile_frozen_layers(network))
         yield _row("scoring", network, "float32", compile_scoring(network))
@@ -113,14 +111,13 @@ def compile_replicas(
     network: str, width: int, precision: str = "float32", cards: int = 1, backbone: str = "alexnet"
 ) -> Any:
     """Return the compiled steps of `width` replicas on each of the cards."""
-    take_steps, arguments = _training(network, precision, True, backbone, None)
+    take_steps, arguments = _training(network, precision, True, backbone, None, replicas=True)
     state, source, order, key = arguments
     state, order, key = (_add_axis(tree, width) for tree in (state, order, key))
-    replicas = jax.vmap(take_steps, (0, None, 0, 0))
     if cards == 1:
-        return _compile(replicas, (state, source, order, key), _mesh(1), donate_argnums=0)
+        return _compile(take_steps, (state, source, order, key), _mesh(1), donate_argnums=0)
     arguments = [_add_axis(tree, cards) for tree in (state, source, order, key)]
-    mapped = jax.pmap(replicas, axis_name=AXIS, devices=_devices(cards), donate_argnums=0)
+    mapped = jax.pmap(take_steps, axis_name=AXIS, devices=_devices(cards), donate_argnums=0)
     return mapped.lower(*arguments).compile(compiler_options=OPTIONS)
 
 
@@ -178,9 +175,15 @@ def describe(compiled: Any) -> dict[str, Any]:
 
 
 def _training(
-    network: str, precision: str, cached: bool, backbone: str, sharding: NamedSharding | None
+    network: str,
+    precision: str,
+    cached: bool,
+    backbone: str,
+    sharding: NamedSharding | None,
+    replicas: bool = False,
 ) -> tuple[Callable[..., Any], list[Any]]:
-    """Return the steps of a run on the paper's ROIs, not compiled, and the shapes of arguments."""
+    """Return the steps of a run, or of replicas, on the paper's ROIs, not compiled, and the shapes
+    of the arguments of a run."""
     model, c = registry.build(backbone, dropout=default().model.dropout), default()
     frozen = optimizer.frozen_layers(network)
     in_cache = frozen if cached else ()
@@ -188,7 +191,12 @@ def _training(
     source = _activations(model, in_cache[-1]) if in_cache else _pixels()
     tx = optimizer.make_optimizer(c.train, frozen)
     minimized = objective.multi_task_objective(model, (1.0, 1.0, 1.0), first, precision=precision)
-    take_steps = epoch.scan_steps(make_step(minimized, tx), epoch.batch_maker(sharding))
+    make_batch = epoch.batch_maker(sharding)
+    if replicas:
+        make_batch, step = jax.vmap(make_batch, (None, 0, 0)), make_replica_step(minimized, tx)
+    else:
+        step = make_step(minimized, tx)
+    take_steps = epoch.scan_steps(step, make_batch, int(replicas))
     params = _params(model)
     state = TrainState(_like((), jnp.int32), params, jax.eval_shape(tx.init, params))
     shape = (epoch.SCANNED_STEPS, BATCH)

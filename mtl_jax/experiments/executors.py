@@ -15,12 +15,11 @@ from mtl_jax.experiments.study_inputs import StudyInputs
 from mtl_jax.experiments.train_runs import cached_layers, train_and_score
 from mtl_jax.io.progress import write_line
 from mtl_jax.models import registry
-from mtl_jax.models.base import has_convolutions
 from mtl_jax.training import feature_cache, memory, multihost
 from mtl_jax.training.checkpoint import saved_epochs
 from mtl_jax.training.dataset import padded_count
 from mtl_jax.training.optimizer import frozen_layers
-from mtl_jax.training.replicas import Replicas, make_replicas
+from mtl_jax.training.replicas import MAX_WIDTH, Replicas, make_replicas
 from mtl_jax.types import InputError, Run
 
 
@@ -200,18 +199,15 @@ def _split_into_groups(
 def _max_group_size(run: Run, inputs: StudyInputs, c: ConfigDict) -> tuple[int, int]:
     """Return how many runs like `run` can train together, and on how many different subsets.
 
-    It is one per device on CPUs, whose cores one run keeps busy, and where convolutions are
-    computed in each step: the replicas of a device would make grouped convolutions of them, whose
-    backward passes are slow on GPUs (docs/benchmarks.md).
+    It is one per device on CPUs, whose cores one run keeps busy.
     """
     if c.replicas:
         return c.replicas, c.replicas
     network, cached = registry.build(inputs.backbone(run)), cached_layers(run, c)
     n_runs = c.devices
-    is_dense = not has_convolutions(network, network.layers[len(cached)])
-    if is_dense and jax.default_backend() != "cpu":
+    if jax.default_backend() != "cpu":
         bytes_each = memory.run_bytes(network, frozen_layers(run.network), cached, c.train)
-        n_runs = memory.max_runs(bytes_each, c.devices)
+        n_runs = min(memory.max_runs(bytes_each, c.devices), MAX_WIDTH * c.devices)
     if n_runs == 1:
         return 1, 1
     n_rois = padded_count(n_training_rois(run, inputs.collections, inputs.split))

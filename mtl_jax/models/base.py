@@ -187,17 +187,6 @@ def output_shapes(network: Network) -> dict[str, tuple[int, ...]]:
 
 
 @functools.cache
-def has_convolutions(network: Network, first: str) -> bool:
-    """Return whether the layers from `first` on compute a convolution."""
-    params = {path: _like(shape) for path, shape in param_shapes(network).items()}
-    before = dict(zip(network.layers[1:], network.layers, strict=False)).get(first)
-    shape = output_shapes(network)[before] if before else (ROI_PIXELS, ROI_PIXELS, 1)
-    apply = functools.partial(network.apply, first=first)
-    traced = jax.make_jaxpr(apply)({"params": unflatten_dict(params, sep="/")}, _like((1, *shape)))
-    return "conv_general_dilated" in str(traced)
-
-
-@functools.cache
 def try_network(network: Network, channels: int) -> None:
     """Apply all layers to one ROI of 1 or 3 channels without computing; raise what they raise."""
     params = {path: _like(shape) for path, shape in param_shapes(network).items()}

@@ -1,9 +1,9 @@
 """Replicas: several training runs as one compiled program.
 
-The runs differ only in their random numbers and their ROIs. Replicas are batched on a device by
-`jax.vmap` and over devices by `jax.pmap`, and never exchange data: each gives the result that it
-gives alone up to rounding. Whatever the other replicas are, the result is bit-identical on CPUs,
-and on GPUs with config.deterministic.
+The runs differ only in their random numbers and their ROIs. Replicas are an axis of the arrays on a
+device, and `jax.pmap` divides them over devices. They never exchange data: each gives the result
+that it gives alone up to rounding. Whatever the other replicas are, the result is bit-identical on
+CPUs, and on GPUs with config.deterministic.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,6 +18,9 @@ from mtl_jax.training import devices
 
 # Of the devices, for pmap and for the arrays that it receives: it would compile twice otherwise.
 AXIS = "replicas"
+# Replicas on a GPU: twice as many train 2 to 3% faster in all (docs/benchmarks.md), need twice the
+# memory, and end later.
+MAX_WIDTH = 16
 
 
 class Replicas(NamedTuple):
@@ -103,23 +106,16 @@ def take_replica(tree: Any, replicas: Replicas | None, number: int) -> Any:
 
 
 def jit_replicas(
-    function: Callable[..., Any],
-    in_axes: tuple[int | None, ...],
-    replicas: Replicas | None,
-    **options: Any,
+    function: Callable[..., Any], replicas: Replicas | None, **options: Any
 ) -> Callable[..., Any]:
-    """Return `function` compiled for one run, or for all replicas at once.
+    """Return the compiled `function`, which is of one run or of all replicas of a device.
 
-    `in_axes` is that of `jax.vmap`: 0 for arguments of each replica, None for arguments that they
-    `share`.
+    Over several devices all its arguments and results have an axis of devices in front.
     """
-    if replicas is None:
+    if replicas is None or replicas.devices == 1:
         return devices.jit(function, **options)
-    vmapped = jax.vmap(function, in_axes)
-    if replicas.devices == 1:
-        return devices.jit(vmapped, **options)
     local_devices = _devices(replicas.devices)
-    return jax.pmap(vmapped, axis_name=AXIS, devices=local_devices, **options)
+    return jax.pmap(function, axis_name=AXIS, devices=local_devices, **options)
 
 
 def _fill(trees: Sequence[Any], replicas: Replicas) -> list[Any]:

@@ -21,7 +21,7 @@ from mtl_jax.training.optimizer import OPTIMIZERS
 from mtl_jax.training.prefetch import is_on_host
 from mtl_jax.training.replicas import Replicas, share
 from mtl_jax.training.schedules import SCHEDULES
-from mtl_jax.training.step import make_step
+from mtl_jax.training.step import make_replica_step, make_step
 from mtl_jax.training.writers import WRITERS, EpochRecord
 from mtl_jax.types import InputError, Params
 
@@ -78,7 +78,8 @@ class Training:
         loss = LOSSES[self.train.loss](self.train)
         weights, precision = tuple(self.task_weights.values()), self.train.precision
         minimized = objective.multi_task_objective(self.network, weights, first, loss, precision)
-        step = make_step(minimized, self.optimizer())
+        make = make_replica_step if self.replicas else make_step
+        step = make(minimized, self.optimizer())
         return make_epoch(step, self.sharding(), on_host, self.replicas)
 
     def record(self) -> dict[str, Any]:
