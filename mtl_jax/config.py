@@ -285,8 +285,7 @@ def default() -> ConfigDict:
     c.deterministic = False  # True: deterministic operations on GPUs, so that a resumed job gives
     #     bit-identical results, as it does on CPUs in any case; some operations are slower
     c.replicas = placeholder(int)  # maximum number of runs, differing only in seed or fold, that
-    #     train together (vmap); None: on GPUs as many as fit if no convolution is computed in a
-    #     step; otherwise one per device
+    #     train together; None: on each GPU as many as fit, at most 16; on CPUs one per device
     c.feature_cache = "auto"  # compute activations of frozen layers once; off: in each step
     c.stream = "auto"  # read ROIs from disk by batch if they would fill 15% of the device's
     #     memory; always: in any case. No effect on results

@@ -91,6 +91,38 @@ def test_measurements_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [row["what"] for row in rows[-2:]] == ["left out, no time"] * 2
 
 
+def test_the_tables_of_the_gpu_have_the_measured_values() -> None:
+    rows = json.loads((ROOT / "docs" / "benchmarks_h200.json").read_text())["rows"]
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    page = page[page.index("## On a GPU") : page.index("### The benchmark")]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines()]
+    tables = {tuple(row[:3]): row[3:] for row in cells if row and row[0].startswith("C")}
+    alone, together = (
+        [row for row in rows if row["what"].startswith(what)] for what in ("step, ", "replicas, ")
+    )
+    one = {row["network"]: row["ours"] for row in alone if row["precision"] == "tf32"}
+
+    def k(rate: float) -> str:
+        return f"{rate / 1000:.1f}"
+
+    for row in alone:
+        ours, theirs = k(row["ours"]), k(row["theirs"])
+        found = tables.pop((row["network"], row["precision"], ours))
+        assert found == [
+            *(theirs, f"{row['ratio']:.2f}", k(row["floor"]), f"{row['of_floor']:.2f}")
+        ]
+    for row in (row for row in together if row["replicas"] > 1):
+        network, form, count = row["network"], row["form"], str(row["replicas"])
+        speedup = f"{row['ours'] / one[network]:.2f}"
+        found = tables.pop((network, form, count))
+        assert found == [
+            *(k(row["ours"]), speedup, f"{row['ratio']:.2f}", f"{row['of_floor']:.2f}")
+        ]
+    assert [key for key in tables if key[1] in ("tf32", "bfloat16", "float32")] == []
+    studies = [f"{row['hours']:.2f}" for row in rows if "hours" in row]
+    assert all(f"{hours} hours" in page for hours in studies[:3])
+
+
 def test_the_batch_of_pytorch_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch", reason="needs the extra [bench]")
     monkeypatch.syspath_prepend(ROOT / "tools")
