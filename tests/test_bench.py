@@ -92,7 +92,8 @@ def test_measurements_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_tables_of_the_gpu_have_the_measured_values() -> None:
-    rows = json.loads((ROOT / "docs" / "benchmarks_h200.json").read_text())["rows"]
+    report = json.loads((ROOT / "docs" / "benchmarks_h200.json").read_text())
+    rows, profiles = report["rows"], report["profile"]["networks"]
     page = (ROOT / "docs" / "benchmarks.md").read_text()
     page = page[page.index("## On a GPU") : page.index("### The benchmark")]
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines()]
@@ -100,7 +101,7 @@ def test_the_tables_of_the_gpu_have_the_measured_values() -> None:
     alone, together = (
         [row for row in rows if row["what"].startswith(what)] for what in ("step, ", "replicas, ")
     )
-    one = {row["network"]: row["ours"] for row in alone if row["precision"] == "tf32"}
+    names = {"vmap": "vmap of the step"}
 
     def k(rate: float) -> str:
         return f"{rate / 1000:.1f}"
@@ -112,15 +113,34 @@ def test_the_tables_of_the_gpu_have_the_measured_values() -> None:
             *(theirs, f"{row['ratio']:.2f}", k(row["floor"]), f"{row['of_floor']:.2f}")
         ]
     for row in (row for row in together if row["replicas"] > 1):
-        network, form, count = row["network"], row["form"], str(row["replicas"])
-        speedup = f"{row['ours'] / one[network]:.2f}"
-        found = tables.pop((network, form, count))
-        assert found == [
-            *(k(row["ours"]), speedup, f"{row['ratio']:.2f}", f"{row['of_floor']:.2f}")
-        ]
+        form = names.get(row["form"], row["form"])
+        found = tables.pop((row["network"], form, str(row["replicas"])))
+        assert found == [k(row["ours"]), f"{row['ratio']:.2f}", f"{row['of_floor']:.2f}"]
     assert [key for key in tables if key[1] in ("tf32", "bfloat16", "float32")] == []
+    profile = profiles["C1 tf32"]
+    for key in ("gradients of kernels", "products", "updates", "kernels_us"):
+        assert f"| {profile[key]:.0f} |" in page
     studies = [f"{row['hours']:.2f}" for row in rows if "hours" in row]
     assert all(f"{hours} hours" in page for hours in studies[:3])
+
+
+def test_kernels_are_grouped_by_operation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two steps: names as a profiler gave them on an H200."""
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    import bench_profile
+
+    kernels = [
+        ("sm90_xmma_wgrad_indexed_implicit_gemm_f32f32_tf32f32_f32_nhwckrsc_nhwc", 70.0),
+        ("sm90_xmma_fprop_implicit_gemm_f32f32_tf32f32_f32_nhwckrsc_nhwc", 50.0),
+        ("sm90_xmma_dgrad_implicit_gemm_f32f32_tf32f32_f32_nhwckrsc_nhwc", 40.0),
+        ("input_add_reduce_subtract_fusion_3", 80.0),
+        ("gemm_fusion_dot_16", 30.0),
+        ("loop_compare_select_fusion", 4.0),
+    ]
+    row = bench_profile.by_operation([*kernels, *kernels], 2)
+    assert row["kernels"] == 6 and row["kernels_us"] == 274
+    assert (row["small_kernels"], row["small_us"]) == (1, 4)
+    assert (row["gradients of kernels"], row["products"], row["others"]) == (70, 30, 4)
 
 
 def test_the_batch_of_pytorch_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:

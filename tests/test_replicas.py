@@ -1,6 +1,7 @@
 """Replicas: each run gives the result that it gives alone."""
 
 import dataclasses
+import functools
 import json
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from mtl_jax.training.objective import multi_task_objective
 from mtl_jax.training.replicas import Replicas
 from mtl_jax.training.setup import TrainingRun
 from mtl_jax.training.step import Metrics, make_replica_step
-from mtl_jax.types import Run, TrainState
+from mtl_jax.types import InputError, Run, TrainState
 from mtl_jax.weights import Weights
 
 
@@ -77,10 +78,40 @@ def test_each_replica_gives_the_result_that_it_gives_alone(tmp_path: Path) -> No
     assert not is_identical(together[0], together[1])
 
 
-def test_a_replica_is_bit_identical_whatever_the_others_are(tmp_path: Path) -> None:
-    whole = train(make_runs(tmp_path / "whole", 3), tmp_path, Replicas(1, 3))
-    part = train(make_runs(tmp_path / "part", 3)[1:], tmp_path, Replicas(1, 3))
+@pytest.mark.parametrize("network", ["C0", "C1-C5"])
+def test_a_replica_is_bit_identical_whatever_the_others_are(network: str, tmp_path: Path) -> None:
+    whole = train(make_runs(tmp_path / "whole", 3), tmp_path, Replicas(1, 3), network)
+    part = train(make_runs(tmp_path / "part", 3)[1:], tmp_path, Replicas(1, 3), network)
     assert is_identical(part[0], whole[1]) and is_identical(part[1], whole[2])
+
+
+def test_a_replica_that_diverges_does_not_reach_the_others(tmp_path: Path) -> None:
+    """One convolution of all replicas would have their values times zero in every gradient."""
+    runs = make_runs(tmp_path, 3)
+    kernel = np.array(runs[1].params["C3"]["kernel"])
+    kernel[0, 0, 0, 0] = np.nan
+    layer = runs[1].params["C3"] | {"kernel": kernel}
+    runs[1] = runs[1]._replace(params=runs[1].params | {"C3": layer})
+    with pytest.raises(InputError, match="run 1: the loss is NaN"):
+        train(runs, None, Replicas(1, 3), "C0")
+
+
+def test_the_gradient_of_the_sum_trains_as_each_run_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step of a GPU, with trained convolutions, on a CPU."""
+    alone = [train([run], None, network="C1-C3") for run in make_runs(tmp_path / "alone", 2)]
+    with monkeypatch.context() as patched:
+        patched.setattr("mtl_jax.training.step.jax.default_backend", lambda: "gpu")
+        together = make_replica_step.__wrapped__
+        patched.setattr("mtl_jax.training.setup.make_replica_step", functools.cache(together))
+        patched.setattr("mtl_jax.training.epoch.is_stepwise", lambda on_host: True)
+        patched.setattr("mtl_jax.training.fit.is_stepwise", lambda on_host: True)
+        patched.setattr(memory, "device_bytes", lambda: 8e9)
+        pair = make_runs(tmp_path / "pair", 2)
+        trained = train(pair, None, Replicas(1, 2), "C1-C3")
+    for run, actual, (expected,) in zip(pair, trained, alone, strict=True):
+        assert_close(actual, expected, run.params, 1e-4)
 
 
 def test_replicas_killed_between_two_saves_resume_from_the_epoch_that_all_have(
@@ -356,6 +387,27 @@ def test_as_many_folds_are_trained_together_as_fit_on_a_gpu(
     groups = group_on_gpus("C1-C5", monkeypatch)
     assert [len({run.fold for run in group}) for group in groups] == [3, 2]
     assert [len(group) for group in groups] == [6, 4]
+
+
+@pytest.mark.parametrize(
+    ("deterministic", "width"), [(False, 2), (True, 16)], ids=["within rounding", "bit-identical"]
+)
+def test_missing_runs_of_a_gpu_train_in_the_same_program_only_for_the_same_bits(
+    deterministic: bool, width: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Two of sixteen are missing: the program of sixteen would train fourteen copies."""
+    runs = [Run("mttl", ("a", "b"), "C1", 0, 0, initialization=n) for n in range(16)]
+    monkeypatch.setattr(memory, "device_bytes", lambda: 80e9)
+    monkeypatch.setattr(executors.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(executors, "n_training_rois", lambda *_: 100)
+    pretrained = Weights(dict.fromkeys(alexnet.CONVOLUTIONS, {}), {"backbone": "alexnet"})
+    inputs = StudyInputs({}, None, {"mttl": pretrained}, [])
+    c = config.default()
+    c.deterministic = deterministic
+    c.train.match_steps = False
+    missing = {runs[3].id, runs[9].id}
+    groups = executors.plan_groups(runs, missing, inputs, c, tmp_path)
+    assert groups == [([runs[3], runs[9]], Replicas(1, width))]
 
 
 @pytest.mark.parametrize(

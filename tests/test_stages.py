@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_study import CARD, RULES, make_roi_set
@@ -309,6 +310,21 @@ def test_operations_of_layers_equal_those_computed_by_hand() -> None:
     assert layers["C1"] == 2 * 31**2 * 64 * 11**2 * 3
     assert layers["C3"] == 2 * 7**2 * 384 * 9 * 192
     assert layers["F1"] == 2 * 3 * 3 * 256 * 4096 and layers["F2"] == 2 * 4096**2
+
+
+def test_operations_are_counted_in_all_parts_of_a_program() -> None:
+    """A product of 2 x 3 and 3 x 4 has 24 multiplications: five in a loop, one of two branches, one
+    in a jitted function; printing has no result."""
+    a, b = jnp.ones((2, 3)), jnp.ones((3, 4))
+
+    def program(a: jax.Array, b: jax.Array) -> jax.Array:
+        jax.debug.print("{}", a)
+        looped, _ = jax.lax.scan(lambda total, _: (total + a @ b, None), a @ b, None, length=5)
+        branch = jax.lax.cond(a[0, 0] > 0, lambda: a @ b, lambda: looped)
+        return looped + branch + jax.jit(jnp.matmul)(a, b)
+
+    counted = compute_cost._multiplications(jax.make_jaxpr(program)(a, b).jaxpr)
+    assert counted == (1 + 5 + 1 + 1) * 24
 
 
 @pytest.mark.parametrize(

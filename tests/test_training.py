@@ -15,7 +15,7 @@ from kit.small_network import SmallAlexNet
 from mtl_jax import config
 from mtl_jax.models import alexnet
 from mtl_jax.models.base import init
-from mtl_jax.training import dataset, devices, epoch, optimizer, orientations, predict
+from mtl_jax.training import dataset, epoch, optimizer, orientations, predict
 from mtl_jax.training.fit import fit
 from mtl_jax.training.objective import multi_task_objective
 from mtl_jax.training.replicas import Replicas
@@ -350,24 +350,6 @@ def test_scanned_epoch_equals_a_stepwise_epoch(params: dict) -> None:
     for name in alexnet.LAYERS:
         for part, value in stepped.params[name].items():
             np.testing.assert_allclose(scanned.params[name][part], value, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("version", "flags", "in_graphs"),
-    [
-        ((0, 11, 2), "", True),
-        ((0, 12, 0), "--xla_gpu_enable_command_buffer=", False),
-        ((0, 10, 2), "", False),  # not tried on a GPU
-    ],
-)
-def test_convolutions_are_in_cuda_graphs_unless_xla_flags_say_otherwise(
-    version: tuple[int, ...], flags: str, in_graphs: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(devices.jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(devices.jax, "__version_info__", version)
-    monkeypatch.setenv("XLA_FLAGS", flags)
-    options = devices._compiler_options.__wrapped__()
-    assert ("CONVOLUTION" in options.get("xla_gpu_enable_command_buffer", "")) == in_graphs
 
 
 CACHED_PROGRAM = """

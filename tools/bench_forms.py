@@ -1,8 +1,7 @@
 """Train one run or replicas in forms that jobs do not use, to compare them with that of jobs.
 
 `jax.vmap` of a step turns its convolutions into grouped ones, and the gradients of the kernels into
-forward convolutions with large windows. Replicas one after another have plain convolutions. One run
-is also compiled with XLA's default options, which `devices.jit` changes.
+forward convolutions with large windows. Replicas one after another have plain convolutions.
 
 Each form has the epoch of all replicas on one device, with the arguments and results of
 `training.epoch.make_epoch`, and calls its loop as jobs do.
@@ -21,17 +20,14 @@ from mtl_jax.types import TrainState
 
 ALONE, SUM = "alone", "gradient of the sum"  # the forms of jobs: one run, and replicas
 VMAP, MAP = "vmap of the step", "lax.map"
-DEFAULTS = "alone, XLA's defaults"
 TakeSteps = Callable[
     [TrainState, dataset.BatchSource, EpochOrder, jax.Array], tuple[TrainState, Metrics]
 ]
 
 
 def make_epoch(form: str, objective: Objective, optimizer: optax.GradientTransformation) -> Epoch:
-    """Return the epoch of replicas in the form VMAP or MAP, or of one run in the form DEFAULTS."""
+    """Return the epoch of replicas in the form VMAP or MAP."""
     take_steps = scan_steps(make_step(objective, optimizer), dataset.make_batch)
-    if form == DEFAULTS:
-        return call_in_pieces(jax.jit(take_steps, donate_argnums=0), 0)
     vmapped = jax.vmap(take_steps, (0, None, 0, 0))
     together = vmapped if form == VMAP else one_after_another(take_steps)
     return call_in_pieces(devices.jit(together, donate_argnums=0), 1)

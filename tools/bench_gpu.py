@@ -28,6 +28,7 @@ from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import bench_forms
+import bench_profile
 import bench_step
 import bench_study
 import bench_train
@@ -48,16 +49,15 @@ SHARES = {
     "step": 0.34,
     "training": 0.15,
     "replicas": 0.25,
-    "options": 0.04,
     "scoring": 0.04,
     "uncached": 0.06,
-    "compile": 0.08,
+    "profile": 0.04,
+    "compile": 0.06,
     "forms": 0.04,
 }
 EXPECTED = {
     "step": 20,
     "training": 60,
-    "options": 20,
     "replicas": 20,
     "compile": 45,
 }  # seconds, until measured
@@ -118,9 +118,9 @@ def measurements(bench: "Bench", flags: argparse.Namespace) -> list[Measurement]
     listed += [
         measurement("replicas", name, p, n) for p in others for n in counts[:1] for name in extremes
     ]
-    listed += [measurement("options", n, first) for n in ("C1", "C0") if n in networks]
     listed += [measurement("replicas", name, first, n) for n in counts[1:] for name in ends]
     listed += [measurement("scoring")]
+    listed += [measurement("profile", n, first) for n in ends if bench_step.on_gpu()]
     listed += [measurement("uncached", n, first) for n in ("C1-C5", "C1-C3") if n in networks]
     listed += [measurement("step", n, p) for p in others for n in networks if n not in extremes]
     listed += [measurement("compile", name, first, form) for name in extremes for form in forms]
@@ -241,9 +241,12 @@ class Bench:
         self._theirs[name, precision][form] = row["theirs"]
         yield row | {"seconds": time.perf_counter() - begin}
 
-    def options(self, name: str, precision: str) -> Iterator[Row]:
-        """Yield the row of one training compiled with XLA's default options."""
-        yield from self.replicas(name, precision, 1, bench_forms.DEFAULTS)
+    def profile(self, name: str, precision: str) -> Iterator[Row]:
+        """Yield the row of the kernels of one training's step."""
+        run = self._our_epoch(self._setup(name), precision, ONE, SCANNED_STEPS)
+        kernels = bench_profile.profile(run, SCANNED_STEPS)
+        what = "kernels by operation, microseconds per step"
+        yield {"what": what, "network": name, "precision": precision, **kernels}
 
     def forms(self, name: str, precision: str, count: int, form: str) -> Iterator[Row]:
         """Yield the row of replicas in another form than that of jobs."""

@@ -105,7 +105,7 @@ def replica_rows(
             "what": f"replicas, batch {bench_step.BATCH}",
             "network": name,
             "precision": precision,
-            "form": bench_forms.ALONE if n == 1 and form == bench_forms.SUM else form,
+            "form": form if n > 1 else bench_forms.ALONE,
             "replicas": n,
             "ours": rate,
             "times_one": n * rates[1] / rate if 1 in rates else None,
@@ -154,7 +154,7 @@ def epoch_of_replicas(
     tx = optimizer.freeze(optimizer.sgd(0.9, 0.0005), frozen)
     task_weights = (1.0,) * (int(source.task.max()) + 1)
     objective = multi_task_objective(network, task_weights, first, precision=precision)
-    if form == bench_forms.DEFAULTS or (replicas and form != bench_forms.SUM):
+    if replicas and form != bench_forms.SUM:
         epoch = bench_forms.make_epoch(form, objective, tx)
     else:
         step = (make_replica_step if replicas else make_step)(objective, tx)

@@ -132,17 +132,24 @@ def _multiplications(program: Any) -> int:
     count = 0
     for operation in program.eqns:
         values = [variable.aval for variable in operation.invars]
-        name, (result, *_) = operation.primitive.name, operation.outvars
+        sizes = [variable.aval.size for variable in operation.outvars]
+        name, settings = operation.primitive.name, operation.params
         if name == "dot_general":
-            (contracted, _), _ = operation.params["dimension_numbers"]
-            count += result.aval.size * math.prod(values[0].shape[axis] for axis in contracted)
+            (contracted, _), _ = settings["dimension_numbers"]
+            count += sizes[0] * math.prod(values[0].shape[axis] for axis in contracted)
         elif name == "conv_general_dilated":
-            kernels = operation.params["dimension_numbers"].rhs_spec[0]  # their axis
-            count += result.aval.size * values[1].size // values[1].shape[kernels]
-        for value in operation.params.values():  # such as the program of a jitted function
-            inner = getattr(value, "jaxpr", value)
-            count += _multiplications(inner) if hasattr(inner, "eqns") else 0
+            kernels = settings["dimension_numbers"].rhs_spec[0]  # their axis
+            count += sizes[0] * values[1].size // values[1].shape[kernels]
+        parts = jax.tree.leaves(list(settings.values()), is_leaf=_is_program)
+        inner = [_multiplications(getattr(p, "jaxpr", p)) for p in parts if _is_program(p)]
+        if name == "cond":  # one of its branches is computed
+            inner = [max(inner)]
+        count += sum(inner) * (settings["length"] if name == "scan" else 1)
     return count
+
+
+def _is_program(value: Any) -> bool:
+    return hasattr(getattr(value, "jaxpr", value), "eqns")
 
 
 def measure_speed(size: int = 1024, seconds: float = 0.5, precision: str = FLOAT32) -> float:

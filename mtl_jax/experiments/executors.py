@@ -124,9 +124,11 @@ def plan_groups(
 ) -> list[Group]:
     """Return the missing runs in the groups in which `run_locally` trains them, in order.
 
-    Groups are formed from all `runs`, finished or not, so that a resumed study has the same
-    replicas. Missing runs that have checkpoints of no common epoch train one after another.
+    Groups are formed from all `runs`, finished or not. Where a resumed study has the same bits, its
+    groups keep their number of replicas, and so their program; elsewhere as many train as are
+    missing. Missing runs that have checkpoints of no common epoch train one after another.
     """
+    keeps_bits = jax.default_backend() == "cpu" or c.deterministic
     groups: list[Group] = []
     for group in group_runs(runs, inputs, c):
         ragged = len(set(map(subset_key, group))) > 1
@@ -135,7 +137,12 @@ def plan_groups(
         )
         missing = [run for run in group if run.id in missing_ids]
         together = _common_epochs(missing, folder) if replicas else [[run] for run in missing]
-        groups += [(trained, replicas) for trained in together]
+        for trained in together:
+            if replicas and not keeps_bits:
+                width = -(-len(trained) // c.devices)
+                groups.append((trained, replicas._replace(width=width)))
+            else:
+                groups.append((trained, replicas))
     return groups
 
 

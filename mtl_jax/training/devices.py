@@ -39,30 +39,15 @@ def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     return jax.jit(function, compiler_options=_compiler_options(), **options)
 
 
-# On CPUs, YNNPACK for matrix products and Eigen for convolutions: each is the faster one for its
-# operation (docs/benchmarks.md); jaxlib 0.10 uses YNNPACK for both by default.
-CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
-# On NVIDIA GPUs, convolutions in CUDA graphs too, so that a step is one launch: XLA's defaults are
-# all of these but CONVOLUTION, and the host then launches the parts between two convolutions.
-COMMAND_BUFFERS = "xla_gpu_enable_command_buffer"
-CUDA_OPTIONS = {
-    COMMAND_BUFFERS: "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,DYNAMIC_SLICE_FUSION,CONVOLUTION"
-}
-MEASURED = (0, 11)  # the version of JAX that ran with them on a GPU, and later ones
-
-
 @functools.cache
 def _compiler_options() -> dict[str, str]:
-    """Return the options of the device, or none if this jaxlib does not have them.
+    """Return options that use YNNPACK for matrix products and Eigen for convolutions on CPUs.
 
-    XLA_FLAGS takes precedence, since not every convolution can be captured in a CUDA graph.
+    Each is the faster one for its operation; jaxlib 0.10 uses YNNPACK for both by default
+    (docs/benchmarks.md).
     """
-    if jax.default_backend() == "cpu":
-        options = CPU_OPTIONS
-    elif jax.__version_info__ < MEASURED or COMMAND_BUFFERS in os.environ.get("XLA_FLAGS", ""):
-        return {}
-    else:
-        options = CUDA_OPTIONS
+    cpu = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+    options = cpu if jax.default_backend() == "cpu" else {}
     try:
         jax.jit(lambda: 0, compiler_options=options).lower().compile()
     except jax.errors.JaxRuntimeError:  # a jaxlib without this option

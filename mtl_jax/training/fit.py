@@ -34,7 +34,7 @@ def fit(
     programs are the same, and otherwise equal within rounding. On a signal to stop, the state is
     saved after the current epoch.
 
-    Several runs train together, vmapped in `training.replicas`, and have the same frozen layers;
+    Several runs train together as `training.replicas`, and have the same frozen layers;
     ragged replicas may differ in the number of ROIs and so of steps. `on_steps` is called with the
     number of completed steps, as in `Loop`.
 

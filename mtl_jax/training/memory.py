@@ -70,7 +70,7 @@ def run_bytes(
 
     They are its weights, its optimizer state, its largest gradient (each layer is updated as soon
     as its gradient is known), and what the forward pass leaves for the backward pass. Programs
-    compiled for a GPU need at most 15% more, and 25% less (tests/test_gpu_programs.py).
+    compiled for a GPU need at most 18% more, and 20% less (tests/test_gpu_programs.py).
     """
     first = network.layers[len(cached)]
     minimized = objective.multi_task_objective(network, (1.0,), first, precision=train.precision)
