@@ -1,7 +1,6 @@
 """Replicas: each run gives the result that it gives alone."""
 
 import dataclasses
-import functools
 import json
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from mtl_jax.training import checkpoint, dataset, epoch, memory, optimizer, repl
 from mtl_jax.training.objective import multi_task_objective
 from mtl_jax.training.replicas import Replicas
 from mtl_jax.training.setup import TrainingRun
-from mtl_jax.training.step import Metrics, make_replica_step
+from mtl_jax.training.step import Metrics, make_replica_step, make_step_by_sum
 from mtl_jax.types import InputError, Run, TrainState
 from mtl_jax.weights import Weights
 
@@ -102,12 +101,7 @@ def test_the_gradient_of_the_sum_trains_as_each_run_alone(
     """The step of a GPU, with trained convolutions, on a CPU."""
     alone = [train([run], None, network="C1-C3") for run in make_runs(tmp_path / "alone", 2)]
     with monkeypatch.context() as patched:
-        patched.setattr("mtl_jax.training.step.jax.default_backend", lambda: "gpu")
-        together = make_replica_step.__wrapped__
-        patched.setattr("mtl_jax.training.setup.make_replica_step", functools.cache(together))
-        patched.setattr("mtl_jax.training.epoch.is_stepwise", lambda on_host: True)
-        patched.setattr("mtl_jax.training.fit.is_stepwise", lambda on_host: True)
-        patched.setattr(memory, "device_bytes", lambda: 8e9)
+        patched.setattr("mtl_jax.training.setup.make_replica_step", make_step_by_sum)
         pair = make_runs(tmp_path / "pair", 2)
         trained = train(pair, None, Replicas(1, 2), "C1-C3")
     for run, actual, (expected,) in zip(pair, trained, alone, strict=True):

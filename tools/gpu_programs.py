@@ -32,7 +32,7 @@ from mtl_jax.models.base import Network, init, output_shapes
 from mtl_jax.training import dataset, epoch, feature_cache, objective, optimizer, orientations
 from mtl_jax.training import predict as prediction
 from mtl_jax.training.replicas import AXIS, MAX_WIDTH
-from mtl_jax.training.step import make_replica_step, make_step
+from mtl_jax.training.step import make_step, make_step_by_sum
 from mtl_jax.types import ROI_PIXELS, InputError, TrainState
 
 # What CUDA's driver reports of a card, in the text format of XLA's GpuTargetConfigProto.
@@ -193,7 +193,7 @@ def _training(
     minimized = objective.multi_task_objective(model, (1.0, 1.0, 1.0), first, precision=precision)
     make_batch = epoch.batch_maker(sharding)
     if replicas:
-        make_batch, step = jax.vmap(make_batch, (None, 0, 0)), make_replica_step(minimized, tx)
+        make_batch, step = jax.vmap(make_batch, (None, 0, 0)), make_step_by_sum(minimized, tx)
     else:
         step = make_step(minimized, tx)
     take_steps = epoch.scan_steps(step, make_batch, int(replicas))

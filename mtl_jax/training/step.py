@@ -40,14 +40,24 @@ def make_step(objective: Objective, optimizer: optax.GradientTransformation) -> 
 def make_replica_step(objective: Objective, optimizer: optax.GradientTransformation) -> Step:
     """Return the step of `make_step` for replicas, which are the first axis of all arrays.
 
-    On GPUs it takes the gradient of the sum of their losses, which has the gradient of each. Taken
-    like this, the gradients of kernels are the grouped convolutions that GPUs have for them;
-    `jax.vmap` of `make_step` makes forward convolutions of them, with windows of the size of a map
-    (docs/benchmarks.md). Of such groups XLA makes one convolution on CPUs, in which the values of
-    all replicas meet, times zero: NaN would spread, and the last bits depend on the others.
+    It is `make_step_by_sum` on GPUs alone. Of grouped convolutions XLA makes one convolution on
+    CPUs, in which the values of all replicas meet, times zero: NaN would spread, and the last bits
+    would depend on the others.
     """
     if jax.default_backend() == "cpu":
         return jax.vmap(make_step(objective, optimizer))
+    return make_step_by_sum(objective, optimizer)
+
+
+@functools.cache
+def make_step_by_sum(objective: Objective, optimizer: optax.GradientTransformation) -> Step:
+    """Return the step of replicas that takes the gradient of the sum of their losses, which has the
+    gradient of each.
+
+    Taken like this, the gradients of kernels are the grouped convolutions that GPUs have for them;
+    `jax.vmap` of `make_step` makes forward convolutions of them, with windows of the size of a map
+    (docs/benchmarks.md).
+    """
     minimized, update = jax.vmap(_minimized(objective)), jax.vmap(_update(optimizer))
 
     def total(*arguments: Any) -> tuple[jax.Array, Metrics]:
