@@ -36,7 +36,10 @@ def train(
     """Return the parameters at the start and at the end; nothing if `stop` ends the process."""
     folder.mkdir(exist_ok=True)
     arguments = [folder, network, precision, deterministic, stop]
-    settings = {"JAX_PLATFORMS": platform, "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH')}"}
+    settings = {
+        "JAX_PLATFORMS": platform,
+        "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}",
+    }
     ended = subprocess.run(
         [sys.executable, PROGRAM, *map(str, arguments)],
         env=os.environ | settings,

@@ -55,12 +55,8 @@ SHARES = {
     "compile": 0.06,
     "forms": 0.04,
 }
-EXPECTED = {
-    "step": 20,
-    "training": 60,
-    "replicas": 20,
-    "compile": 45,
-}  # seconds, until measured
+# Seconds of the first measurement of a subject.
+EXPECTED = {"step": 20, "training": 60, "replicas": 20, "compile": 45}
 # By their importance: C1 and C1-C3 have most runs of the study, C1-C5 and C0 are the extremes.
 NETWORKS = ("C1", "C1-C5", "C0", "C1-C3", "C1-C2", "C1-C4")
 OTHER_FORMS = (bench_forms.VMAP, bench_forms.MAP)  # of replicas
@@ -105,10 +101,10 @@ def measurements(bench: "Bench", flags: argparse.Namespace) -> list[Measurement]
     counts = [n for n in COUNTS if n in flags.replicas]
     counts += [n for n in flags.replicas if n not in (1, *COUNTS)]
 
-    def measurement(subject: str, *settings: Any) -> Measurement:
+    def measurement(subject: str, *settings: Any, method: str = "") -> Measurement:
         name = " ".join(map(str, (subject, *settings)))
-        method = getattr(bench, subject)
-        return Measurement(subject, name, lambda: method(*settings))
+        measure = getattr(bench, method or subject)
+        return Measurement(subject, name, lambda: measure(*settings))
 
     forms = bench.compiled_forms()
     listed = [measurement("step", name, first) for name in networks]
@@ -128,7 +124,7 @@ def measurements(bench: "Bench", flags: argparse.Namespace) -> list[Measurement]
         measurement("compile", name, p, forms[0]) for p in others for name in extremes if forms
     ]
     listed += [
-        measurement("forms", name, first, n, form)
+        measurement("forms", name, first, n, form, method="replicas")
         for n in counts[:1]
         for name in networks[:1]
         for form in OTHER_FORMS
@@ -247,10 +243,6 @@ class Bench:
         kernels = bench_profile.profile(run, SCANNED_STEPS)
         what = "kernels by operation, microseconds per step"
         yield {"what": what, "network": name, "precision": precision, **kernels}
-
-    def forms(self, name: str, precision: str, count: int, form: str) -> Iterator[Row]:
-        """Yield the row of replicas in another form than that of jobs."""
-        yield from self.replicas(name, precision, count, form)
 
     def replicas(self, name: str, precision: str, count: int, form: str = SUM) -> Iterator[Row]:
         """Yield the row of several trainings as one program."""

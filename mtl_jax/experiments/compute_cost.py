@@ -128,18 +128,21 @@ def layer_operations(backbone: str) -> dict[str, float]:
 
 
 def _multiplications(program: Any) -> int:
-    """Return the multiplications of the products and convolutions of a jaxpr, in all its parts."""
+    """Return the multiplications of the products and convolutions of a jaxpr, in all its parts.
+
+    A loop of unknown length counts once.
+    """
     count = 0
     for operation in program.eqns:
-        values = [variable.aval for variable in operation.invars]
-        sizes = [variable.aval.size for variable in operation.outvars]
         name, settings = operation.primitive.name, operation.params
         if name == "dot_general":
             (contracted, _), _ = settings["dimension_numbers"]
-            count += sizes[0] * math.prod(values[0].shape[axis] for axis in contracted)
+            shape = operation.invars[0].aval.shape
+            count += operation.outvars[0].aval.size * math.prod(shape[n] for n in contracted)
         elif name == "conv_general_dilated":
-            kernels = settings["dimension_numbers"].rhs_spec[0]  # their axis
-            count += sizes[0] * values[1].size // values[1].shape[kernels]
+            kernels = operation.invars[1].aval
+            n_kernels = kernels.shape[settings["dimension_numbers"].rhs_spec[0]]
+            count += operation.outvars[0].aval.size * kernels.size // n_kernels
         parts = jax.tree.leaves(list(settings.values()), is_leaf=_is_program)
         inner = [_multiplications(getattr(p, "jaxpr", p)) for p in parts if _is_program(p)]
         if name == "cond":  # one of its branches is computed
