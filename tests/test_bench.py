@@ -91,7 +91,7 @@ def test_measurements_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [row["what"] for row in rows[-2:]] == ["left out, no time"] * 2
 
 
-def test_the_tables_of_the_gpu_have_the_measured_values() -> None:
+def test_the_tables_of_the_gpu_have_the_measured_values(monkeypatch: pytest.MonkeyPatch) -> None:
     report = json.loads((ROOT / "docs" / "benchmarks_h200.json").read_text())
     rows, profiles = report["rows"], report["profile"]["networks"]
     page = (ROOT / "docs" / "benchmarks.md").read_text()
@@ -116,12 +116,20 @@ def test_the_tables_of_the_gpu_have_the_measured_values() -> None:
         form = names.get(row["form"], row["form"])
         found = tables.pop((row["network"], form, str(row["replicas"])))
         assert found == [k(row["ours"]), f"{row['ratio']:.2f}", f"{row['of_floor']:.2f}"]
+    for row in report["later"]["rows"]:
+        found = tables.pop((row["network"], row["precision"], k(row["ours"])))
+        assert found == [f"{row['ratio']:.2f}", f"{row['of_floor']:.2f}"]
     assert [key for key in tables if key[1] in ("tf32", "bfloat16", "float32")] == []
     profile = profiles["C1 tf32"]
     for key in ("gradients of kernels", "products", "updates", "kernels_us"):
         assert f"| {profile[key]:.0f} |" in page
-    studies = [f"{row['hours']:.2f}" for row in rows if "hours" in row]
-    assert all(f"{hours} hours" in page for hours in studies[:3])
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    import bench_study
+
+    rates = {row["network"]: row["ours"] for row in alone if row["precision"] == "tf32"}
+    later = report["later"]["rows"]
+    rates |= {row["network"]: row["ours"] for row in later if row["precision"] == "tf32"}
+    assert f"{bench_study.projection('tf32', rates)['hours']:.2f} hours projected" in page
 
 
 def test_kernels_are_grouped_by_operation(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,9 @@ pytestmark = [
         not any(Path(file).exists() for file in NVIDIA_FILES), reason="needs an NVIDIA GPU"
     ),
 ]
-# Norm of the difference between the trained weights, relative to how far training moved them.
-TOLERANCES = {"float32": 3e-3, "tf32": 3e-2, "bfloat16": 0.2}
+# Norm of the difference between the weights after one step, relative to that of the step. More
+# steps multiply rounding errors: 1e-7 in the first weights becomes 3e-3 in 20 steps with C1 frozen.
+TOLERANCES = {"float32": 1e-3, "tf32": 3e-2, "bfloat16": 0.2}
 
 
 def train(
@@ -32,10 +33,12 @@ def train(
     platform: str = "cuda",
     deterministic: bool = False,
     stop: int = 0,
+    epochs: int = 4,
+    batch: int = 64,
 ) -> dict[str, np.ndarray]:
     """Return the parameters at the start and at the end; nothing if `stop` ends the process."""
     folder.mkdir(exist_ok=True)
-    arguments = [folder, network, precision, deterministic, stop]
+    arguments = [folder, network, precision, deterministic, stop, epochs, batch]
     settings = {
         "JAX_PLATFORMS": platform,
         "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}",
@@ -63,10 +66,13 @@ def test_a_resumed_run_has_the_same_bits_with_deterministic(network: str, tmp_pa
 
 
 @pytest.mark.parametrize("network", ["C1", "C1-C5"])
-def test_each_precision_trains_as_the_cpu_does_in_float32(network: str, tmp_path: Path) -> None:
-    expected = train(tmp_path / "cpu", network, platform="cpu")
+def test_a_step_in_each_precision_is_that_of_the_cpu_in_float32(
+    network: str, tmp_path: Path
+) -> None:
+    one = {"epochs": 1, "batch": 320}
+    expected = train(tmp_path / "cpu", network, platform="cpu", **one)
     for precision, tolerance in TOLERANCES.items():
-        actual = train(tmp_path / precision, network, precision)
+        actual = train(tmp_path / precision, network, precision, **one)
         difference = np.linalg.norm(actual["end"] - expected["end"])
         relative = difference / np.linalg.norm(expected["end"] - expected["start"])
         print(f"{network} {precision}: {relative:.1e}")

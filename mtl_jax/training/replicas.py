@@ -3,7 +3,7 @@
 The runs differ only in their random numbers and their ROIs. Replicas are an axis of the arrays on a
 device, and `jax.pmap` divides them over devices. They never exchange data: each gives the result
 that it gives alone up to rounding. Whatever the other replicas are, the result is bit-identical on
-CPUs. It should be on GPUs with config.deterministic, which was not tried.
+CPUs, and on GPUs with config.deterministic, where it was tried with AlexNet on one.
 """
 
 from collections.abc import Callable, Sequence

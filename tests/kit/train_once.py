@@ -1,6 +1,6 @@
 """Train once on random ROIs, in a process of its own, and save the parameters.
 
-python tests/kit/train_once.py FOLDER NETWORK PRECISION DETERMINISTIC STOP
+python tests/kit/train_once.py FOLDER NETWORK PRECISION DETERMINISTIC STOP EPOCHS BATCH
 
 STOP: the epoch after which the process ends, as if it were killed, or 0. The folder has the run, so
 that a second call resumes it, and then params.npz: all parameters at the start and at the end.
@@ -12,10 +12,18 @@ from pathlib import Path
 
 from mtl_jax import environment
 
-ROIS, EPOCHS, BATCH = 40, 4, 64
+ROIS = 40  # in eight orientations: 320 images
 
 
-def main(folder: Path, network: str, precision: str, deterministic: bool, stop: int) -> None:
+def main(
+    folder: Path,
+    network: str,
+    precision: str,
+    deterministic: bool,
+    stop: int,
+    epochs: int,
+    batch: int,
+) -> None:
     environment.set_deterministic(deterministic)
     import jax
     import numpy as np
@@ -37,7 +45,7 @@ def main(folder: Path, network: str, precision: str, deterministic: bool, stop: 
     source = dataset.make_dataset(pixels, [np.arange(ROIS) % 2], *statistics)
     model = alexnet.AlexNet(dropout=0.5)
     train = config.default().train
-    train.epochs, train.batch_size, train.precision = EPOCHS, BATCH, precision
+    train.epochs, train.batch_size, train.precision = epochs, batch, precision
     train.checkpoint_minutes = 0.0
     params = jax.device_get(init(model, jax.random.key(0)))
     run = TrainingRun(folder / "run", params, jax.random.key(1), end)
@@ -49,5 +57,5 @@ def main(folder: Path, network: str, precision: str, deterministic: bool, stop: 
 
 
 if __name__ == "__main__":
-    path, network, precision, deterministic, stop = sys.argv[1:]
-    main(Path(path), network, precision, deterministic == "True", int(stop))
+    path, network, precision, deterministic, *numbers = sys.argv[1:]
+    main(Path(path), network, precision, deterministic == "True", *map(int, numbers))
