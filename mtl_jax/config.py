@@ -186,6 +186,7 @@ def default() -> ConfigDict:
     c.data.mini_mias.classes = ("CIRC", "SPIC", "MISC")  # masses
     c.data.phantom = ConfigDict()
     c.data.phantom.cases = 150  # in each of the three collections
+    c.data.phantom.target_cases = placeholder(int)  # in the target; None: as many as in the others
     c.data.phantom.seed = 0  # of the simulated images and labels
     c.data.phantom.difficulty = 0.4  # overlap of the classes, from 0 (none) to 1 (complete)
     c.data.phantom.shared_signal = 1.0  # how far the labels of the other collections depend on the
@@ -319,12 +320,11 @@ def apply_preset(c: ConfigDict, preset: str) -> ConfigDict:
         c.train.learning_rate = 0.016  # most layers are random at first and few batches are seen
         c.train.final_learning_rate = 0.0016
         c.data.phantom.cases = 120
-        c.data.phantom.difficulty = 0.3
         c.data.phantom.test_fraction = 0.6  # scoring is cheap, and more cases narrow the interval
         c.analysis.max_rois = 60
-        c.analysis.iterations = 750
-        c.analysis.n_init = 2
-        c.analysis.steps = 32
+        c.analysis.iterations = 500
+        c.analysis.n_init = 1
+        c.analysis.steps = 16
     return c
 
 
@@ -438,6 +438,11 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("an integer in [1, 256]", lambda v: 1 <= v <= 256, "data.workers"),
     ("an integer in [1, 1000]", lambda v: 1 <= v <= 1000, "split"),
     ("an integer in [1, 99999]", lambda v: 1 <= v < 10**5, "data.phantom.cases"),
+    (
+        "an integer in [1, 99999] or None",
+        lambda v: v is None or 1 <= v < 10**5,
+        "data.phantom.target_cases",
+    ),
     (
         "an integer in [64, 512]",
         lambda v: 64 <= v <= 512,

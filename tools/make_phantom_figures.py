@@ -224,8 +224,8 @@ def draw_lesions(c: config.ConfigDict, path: Path) -> None:
         case = simulate_case("sfm", data.seed, fate.number, fate.looks_malignant, data.difficulty)
         for view in case.views:
             gray = ndimage.zoom(view.stored, 0.25, order=1).astype(float) / film.gray_per_od
-            body = view.body[::4, ::4][: gray.shape[0], : gray.shape[1]]
-            centre = ndimage.center_of_mass(body)
+            mark = view.mark[::4, ::4][: gray.shape[0], : gray.shape[1]]
+            centre = ndimage.center_of_mass(mark)
             contrast = _contrast(gray, *centre, case.mass.diameter_mm / 2 / MM_PER_PIXEL)
             values[int(fate.malignant)].append((case.mass.diameter_mm, contrast))
     names = ("longest diameter (mm)", "contrast in OD (sfm)")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mtl_jax import config
 from mtl_jax.io import paths
-from mtl_jax.phantom.collection import Parameters, write_collection
+from mtl_jax.phantom.collection import Parameters, select_parameters, write_collection
 from mtl_jax.phantom.receptor import RECEPTORS
 from mtl_jax.types import InputError
 
@@ -27,6 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
     shown = "(default: %(default)s)"
     parser.add_argument(
         "--cases", type=int, default=phantom.cases, help=f"cases per collection {shown}"
+    )
+    parser.add_argument(
+        "--target-cases", type=int, help="cases of the target (default: those of --cases)"
     )
     parser.add_argument(
         "--seed", type=int, default=phantom.seed, help=f"seed of the images and labels {shown}"
@@ -71,7 +74,10 @@ def main(arguments: list[str] | None = None) -> int:
         for field in phantom:
             phantom[field] = getattr(args, field)
         config.validate(c)
-        made = [make(args.out / kind, kind, args) for kind in RECEPTORS]
+        made = [
+            make(args.out / kind, select_parameters(kind, args.target, **phantom), args.workers)
+            for kind in RECEPTORS
+        ]
     except InputError as error:
         print(_name_flag(str(error)), file=sys.stderr)
         return 2
@@ -86,25 +92,15 @@ def _name_flag(message: str) -> str:
     return f"--{match[1].replace('_', '-')}={match[2]}" if match else message
 
 
-def make(home: Path, kind: str, args: argparse.Namespace) -> str:
+def make(home: Path, parameters: Parameters, workers: int | None) -> str:
     """Write one collection and return its entry for config.data.sources."""
-    if args.workers is not None and args.workers < 1:
-        raise InputError(f"--workers={args.workers} is invalid: expected an integer >= 1")
-    agreement = 1.0 if kind == args.target else args.shared_signal
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers={workers} is invalid: expected an integer >= 1")
     try:
         home.mkdir(parents=True)
-        parameters = Parameters(
-            kind,
-            args.cases,
-            args.seed,
-            args.difficulty,
-            agreement,
-            args.test_fraction,
-            args.malignant_fraction,
-        )
-        write_collection(home, parameters, args.workers)
+        write_collection(home, parameters, workers)
     except FileExistsError as error:
         raise InputError(f"{home}: already exists; choose another --out") from error
     except OSError as error:
         raise InputError(f"{home}: cannot be written ({error.strerror})") from error
-    return f"cbis_ddsm:{home}" if kind == "ddsm" else f"manifest:{home / 'manifest.csv'}"
+    return f"cbis_ddsm:{home}" if parameters.kind == "ddsm" else f"manifest:{home / 'manifest.csv'}"

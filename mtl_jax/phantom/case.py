@@ -10,30 +10,39 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from mtl_jax.phantom.appearance import (
+    amount_of_nuisance,
+    sample_mass,
+    sample_projection,
+    sample_severity,
+)
 from mtl_jax.phantom.mass import Mass, render_mass
 from mtl_jax.phantom.receptor import RECEPTORS
-from mtl_jax.phantom.tissue import make_tissue
+from mtl_jax.phantom.tissue import make_overlap, make_tissue
 
 FAT, GLAND, CARCINOMA = 0.0456, 0.0802, 0.0844  # linear attenuation in 1/mm at 20 keV
 SCATTER = 0.15  # ratio of scattered to primary quanta behind an antiscatter grid
 SIDE_MM = 32.0  # of an image: an ROI of 25.6 mm and the offset of the lesion
 GRID_MM = 0.1  # pixel size of tissue and masses; 1/f^3 has no visible finer structure
 TWO_VIEW_FRACTION = 0.7  # of the cases
-SEPARATION = 6.0  # of the classes in severity at difficulty 0, in standard deviations
-DIAMETER_MM = (5.0, 30.0)
+MARK_MM = 1.5  # largest error of the place of a mark, in each direction
 
 
 class View(NamedTuple):
-    """An image of a case: CC or MLO, stored gray (H, W) uint16, body of the mass (H, W) bool."""
+    """An image of a case: CC or MLO, stored gray (H, W) uint16, mark of the mass (H, W) bool.
+
+    `mass` is the mass as this view shows it.
+    """
 
     view: str
     stored: np.ndarray
-    body: np.ndarray
+    mark: np.ndarray
+    mass: Mass
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """Return (top, left, bottom, right) of the body in stored pixels, half open."""
-        rows, columns = np.flatnonzero(self.body.any(1)), np.flatnonzero(self.body.any(0))
+        """Return (top, left, bottom, right) of the mark in stored pixels, half open."""
+        rows, columns = np.flatnonzero(self.mark.any(1)), np.flatnonzero(self.mark.any(0))
         return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
@@ -51,18 +60,9 @@ class Case(NamedTuple):
     """A simulated case."""
 
     breast: Breast
+    severity: float
     mass: Mass
     views: tuple[View, ...]
-
-
-def sample_severity(rng: np.random.Generator, malignant: bool, difficulty: float) -> float:
-    """Return how malignant a lesion looks, 0 to 1; the classes differ in nothing else.
-
-    Before the logistic function it is normal, and the class means differ by 6 (1 - difficulty)^2
-    standard deviations, so the largest possible AUC is Phi(6 (1 - difficulty)^2 / sqrt(2)).
-    """
-    shift = SEPARATION * (1 - difficulty) ** 2 * (0.5 if malignant else -0.5)
-    return float(1 / (1 + np.exp(-1.2 * (shift + rng.standard_normal()))))
 
 
 def simulate_case(kind: str, seed: int, number: int, malignant: bool, difficulty: float) -> Case:
@@ -72,7 +72,9 @@ def simulate_case(kind: str, seed: int, number: int, malignant: bool, difficulty
     (equal distributions).
     """
     shared_rng, *view_rngs = (make_generator(kind, seed, number, part) for part in range(3))
-    mass = sample_mass(shared_rng, sample_severity(shared_rng, malignant, difficulty))
+    severity = sample_severity(shared_rng, malignant, difficulty)
+    nuisance = amount_of_nuisance(difficulty)
+    mass = sample_mass(shared_rng, kind, severity, nuisance)
     breast = Breast(
         laterality="LR"[shared_rng.integers(2)],
         compressed_mm=float(shared_rng.uniform(40, 62)),
@@ -84,9 +86,10 @@ def simulate_case(kind: str, seed: int, number: int, malignant: bool, difficulty
     if shared_rng.random() >= TWO_VIEW_FRACTION:
         names = [names[shared_rng.integers(2)]]
     views = tuple(
-        _view(rng, kind, name, mass, breast) for name, rng in zip(names, view_rngs, strict=False)
+        _view(rng, kind, name, mass, breast, nuisance)
+        for name, rng in zip(names, view_rngs, strict=False)
     )
-    return Case(breast, mass, views)
+    return Case(breast, severity, mass, views)
 
 
 def make_generator(kind: str, seed: int, number: int, part: int) -> np.random.Generator:
@@ -95,44 +98,51 @@ def make_generator(kind: str, seed: int, number: int, part: int) -> np.random.Ge
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
-def sample_mass(rng: np.random.Generator, severity: float) -> Mass:
-    """Return a mass whose four image features are noisy copies of the severity.
-
-    Size and contrast do not depend on it. Diameters are log-normal around 15 mm, within 5 to 30 mm.
-    A mass with an indistinct margin is thicker, which makes the contrast of both classes equal.
-    Diameters and contrasts are in the range of the masses of mini-MIAS (docs/phantom.md); they were
-    not fitted.
-    """
-    features = np.clip(severity + 0.12 * rng.standard_normal(4), 0, 1)
-    diameter_mm = float(np.clip(15 * np.exp(0.38 * rng.standard_normal()), *DIAMETER_MM))
-    aspect = float(rng.uniform(1.0, 1.6))
-    flatness = rng.uniform(0.6, 0.95)  # by compression, and along the ray
-    halo = bool(rng.random() < 0.35)
-    thickness_mm = float(flatness * diameter_mm / aspect * (1 + 0.8 * features[1]))
-    return Mass(diameter_mm, aspect, thickness_mm, halo, *map(float, features))
-
-
-def _view(rng: np.random.Generator, kind: str, name: str, mass: Mass, breast: Breast) -> View:
+def _view(
+    rng: np.random.Generator, kind: str, name: str, mass: Mass, breast: Breast, nuisance: float
+) -> View:
     receptor = RECEPTORS[kind]
     pixels = round(SIDE_MM / GRID_MM)
+    mass = sample_projection(rng, mass, nuisance)
     rendered = render_mass(rng, mass, pixels, GRID_MM)
     gland = make_tissue(
         rng, pixels, GRID_MM, breast.compressed_mm, breast.density, breast.contrast_mm
     )
     gland = ndimage.map_coordinates(gland, rendered.sources, order=1, mode="mirror")
-    # The mass displaces a mixture of fat and gland.
+    # The mass, and the tissue above and below it, displace a mixture of fat and gland. That tissue
+    # hides the margin of the mass, and its ligaments cross it.
     attenuation = GLAND + (CARCINOMA - GLAND) * mass.indistinctness
     fraction = gland / np.float32(breast.compressed_mm)
     displaced = np.float32(FAT) + np.float32(GLAND - FAT) * fraction
     absorption = np.float32(GLAND - FAT) * gland
     absorption = absorption + rendered.thickness * (np.float32(attenuation) - displaced)
+    overlap = np.float32(nuisance) * make_overlap(rng, pixels, GRID_MM)
+    absorption += overlap * (np.float32(GLAND) - displaced)
     target = (GLAND - FAT) * breast.compressed_mm * breast.density
     primary = np.exp(np.float32(target) - absorption)
     fluence = (primary + np.float32(SCATTER) * primary.mean()) / np.float32(1 + SCATTER)
     fluence *= np.float32(receptor.quanta * 10**breast.exposure)
-    body = rendered.body
-    scale = round(GRID_MM / receptor.pixel_mm)
-    if scale > 1:
-        fluence = ndimage.zoom(fluence, scale, order=1, mode="nearest", grid_mode=True)
-        body = body.repeat(scale, 0).repeat(scale, 1)
-    return View(name, receptor.acquire(rng, fluence), body)
+    mark = _shift(rendered.body, nuisance * rng.uniform(-MARK_MM, MARK_MM, 2) / GRID_MM)
+    if receptor.pixel_mm < GRID_MM:
+        fluence = _halve_pixels(_halve_pixels(fluence).T).T
+        mark = mark.repeat(2, 0).repeat(2, 1)
+    return View(name, receptor.acquire(rng, fluence), mark, mass)
+
+
+def _shift(body: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Return `body` moved by about `pixels`, as far as it stays inside the image."""
+    shift = []
+    for axis, distance in enumerate(pixels):
+        covered = np.flatnonzero(body.any(1 - axis))
+        shift.append(
+            int(np.clip(np.rint(distance), -covered[0], body.shape[axis] - 1 - covered[-1]))
+        )
+    return np.roll(body, shift, (0, 1))
+
+
+def _halve_pixels(image: np.ndarray) -> np.ndarray:
+    """Return `image` (H, W) with twice the rows, by linear interpolation."""
+    padded = np.pad(image, ((1, 1), (0, 0)), mode="edge")
+    quarter = np.float32(0.25) * padded
+    middle = np.float32(0.75) * image
+    return np.stack([middle + quarter[:-2], middle + quarter[2:]], 1).reshape(-1, image.shape[1])

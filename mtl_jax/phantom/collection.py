@@ -17,6 +17,7 @@ from mtl_jax.io.csv_safe import format_csv
 from mtl_jax.io.progress import Bar
 from mtl_jax.phantom import dicom
 from mtl_jax.phantom.case import Case, make_generator, simulate_case
+from mtl_jax.phantom.mass import Mass
 from mtl_jax.phantom.receptor import RECEPTORS
 
 Row = tuple[object, ...]
@@ -52,6 +53,36 @@ class Parameters:
     malignant_fraction: float
 
 
+def select_parameters(
+    kind: str,
+    target: str,
+    cases: int,
+    target_cases: int | None,
+    seed: int,
+    difficulty: float,
+    shared_signal: float,
+    test_fraction: float,
+    malignant_fraction: float,
+) -> Parameters:
+    """Return the parameters of the collection `kind` in a study of `target`.
+
+    A case is one lesion in one or two views. There are `cases` in each collection, and
+    `target_cases` in the target unless that is None. `difficulty` is 0 (classes separated) to 1 (no
+    difference between the classes). The labels of the target follow the appearance; so do those of
+    the others if `shared_signal` is 1, and they are random if it is 0.
+    """
+    is_target = kind == target
+    return Parameters(
+        kind,
+        target_cases if is_target and target_cases is not None else cases,
+        seed,
+        float(difficulty),
+        1.0 if is_target else float(shared_signal),
+        test_fraction,
+        malignant_fraction,
+    )
+
+
 @dataclass(frozen=True)
 class CasePlan:
     """Label, appearance and split of a case."""
@@ -79,7 +110,7 @@ def plan_cases(p: Parameters) -> list[CasePlan]:
 
 
 def write_collection(home: Path, p: Parameters, workers: int | None = None) -> None:
-    """Write DICOM files, their table, and truth.csv with the simulated parameters to a folder.
+    """Write DICOM files, their table, and truth.csv with the parameters of each view to a folder.
 
     The files do not depend on the number of threads, `workers`.
     """
@@ -100,13 +131,13 @@ def write_collection(home: Path, p: Parameters, workers: int | None = None) -> N
                 _write_table(home / name, CBIS_HEADER, split_rows)
     else:
         _write_table(home / "manifest.csv", MANIFEST_HEADER, rows)
-    truth_rows = [[tuple(facts.values())] for facts in truth]
-    _write_table(home / "truth.csv", tuple(truth[0]), truth_rows)
+    truth_rows = [[tuple(facts.values()) for facts in views] for views in truth]
+    _write_table(home / "truth.csv", tuple(truth[0][0]), truth_rows)
 
 
 def _write_manifest_case(
     home: Path, p: Parameters, plan: CasePlan
-) -> tuple[list[Row], dict[str, Any]]:
+) -> tuple[list[Row], list[dict[str, Any]]]:
     case = simulate_case(p.kind, p.seed, plan.number, plan.looks_malignant, p.difficulty)
     patient = f"{p.kind}-{plan.number:05d}"
     make_image = dicom.make_digital if p.kind == "dm" else dicom.make_film
@@ -123,7 +154,9 @@ def _write_manifest_case(
     return rows, _truth(patient, plan, case)
 
 
-def _write_cbis_case(home: Path, p: Parameters, plan: CasePlan) -> tuple[list[Row], dict[str, Any]]:
+def _write_cbis_case(
+    home: Path, p: Parameters, plan: CasePlan
+) -> tuple[list[Row], list[dict[str, Any]]]:
     """Write the folders of CBIS-DDSM: a series of the film, and one of crop and mask."""
     case = simulate_case(p.kind, p.seed, plan.number, plan.looks_malignant, p.difficulty)
     patient = f"P_{plan.number:05d}"
@@ -139,7 +172,7 @@ def _write_cbis_case(home: Path, p: Parameters, plan: CasePlan) -> tuple[list[Ro
         lesion = f"{folder}_1/{study}/{series}"
         top, left, bottom, right = view.box
         crop = view.stored[top:bottom, left:right]
-        mask = np.uint8(255) * view.body.astype(np.uint8)
+        mask = np.uint8(255) * view.mark.astype(np.uint8)
         bits = RECEPTORS[p.kind].bits
         parts = (("crop", crop, bits, "000000.dcm"), ("mask", mask, 8, "000001.dcm"))
         for name, pixels, depth, file in parts:
@@ -147,16 +180,15 @@ def _write_cbis_case(home: Path, p: Parameters, plan: CasePlan) -> tuple[list[Ro
             dicom.write(home / lesion / file, header)
         rows.append(
             (patient, 1 + int(4 * case.breast.density), side, view.view, 1, "mass")
-            + (*_shape_and_margins(case), 5 if case.mass.spiculation > 0.5 else 4)
+            + (*_shape_and_margins(view.mass), 5 if view.mass.spiculation > 0.5 else 4)
             + ("MALIGNANT" if plan.malignant else "BENIGN", 4)
             + (film_path, f"{lesion}/000000.dcm", f"{lesion}/000001.dcm")
         )
     return rows, _truth(patient, plan, case)
 
 
-def _shape_and_margins(case: Case) -> tuple[str, str]:
+def _shape_and_margins(mass: Mass) -> tuple[str, str]:
     """Return shape and margins in the terms of CBIS-DDSM."""
-    mass = case.mass
     shape = "OVAL" if mass.aspect > 1.2 else "ROUND"
     margins = "ILL_DEFINED" if mass.indistinctness > 0.5 else "CIRCUMSCRIBED"
     return (
@@ -165,13 +197,16 @@ def _shape_and_margins(case: Case) -> tuple[str, str]:
     )
 
 
-def _truth(patient: str, plan: CasePlan, case: Case) -> dict[str, Any]:
-    facts = {"malignant": plan.malignant, "looks_malignant": plan.looks_malignant}
-    facts |= asdict(case.mass) | case.breast._asdict()
-    rounded = {name: round(x, 4) if isinstance(x, float) else x for name, x in facts.items()}
-    return {"case": patient, "split": plan.split} | {
-        name: int(x) if isinstance(x, bool) else x for name, x in rounded.items()
-    }
+def _truth(patient: str, plan: CasePlan, case: Case) -> list[dict[str, Any]]:
+    """Return the parameters of each view; the cues of the mass are as the view shows them."""
+    rows = []
+    for view in case.views:
+        facts = {"malignant": plan.malignant, "looks_malignant": plan.looks_malignant}
+        facts |= {"severity": case.severity} | asdict(view.mass) | case.breast._asdict()
+        rounded = {name: round(x, 4) if isinstance(x, float) else x for name, x in facts.items()}
+        values = {name: int(x) if isinstance(x, bool) else x for name, x in rounded.items()}
+        rows.append({"case": patient, "view": view.view, "split": plan.split} | values)
+    return rows
 
 
 def _write_table(path: Path, header: Row, rows: Sequence[Sequence[Row]]) -> None:

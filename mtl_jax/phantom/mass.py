@@ -57,7 +57,9 @@ def render_mass(rng: np.random.Generator, mass: Mass, pixels: int, pixel_mm: flo
     margin_mm = 0.1 + 0.9 * mass.indistinctness
     profile = ndimage.gaussian_filter(profile, margin_mm / pixel_mm, truncate=3)
     grain = 1 + np.float32(0.06 + 0.10 * mass.irregularity) * texture
-    thickness = np.float32(mass.thickness_mm) * profile * np.clip(grain, 0.5, 1.5)
+    # A mass with an indistinct margin is thicker, which makes the contrast of both classes equal.
+    peak = np.float32(mass.thickness_mm * (1 + 0.8 * mass.indistinctness))
+    thickness = peak * profile * np.clip(grain, 0.5, 1.5)
     if mass.halo:
         ring = np.exp(-0.5 * ((distance - outline - 0.5) / np.float32(0.35)) ** 2)
         thickness -= np.float32(1.1 * (1 - mass.indistinctness)) * ring

@@ -11,6 +11,9 @@ SPECTRUM_EXPONENT = 2.54
 SEPTA_SHARE = 0.4  # of the amplitude: the absolute value of a smoother field, similar to septa
 SEPTA_EXPONENT = 3.6  # of that field; the absolute value reduces it
 MEAN_LIGAMENTS = 14  # mean number of single fibres, straight for a few mm
+ISLAND_EXPONENT = 4.0  # islands of dense tissue are smooth, and cover a quarter of an image
+ISLAND_MM = (1.0, 11.0)  # thickness of the islands of an image
+COARSE = 4  # pixels of the grid on which they are made
 
 
 def make_texture(
@@ -111,6 +114,30 @@ def make_tissue(
     axis = np.linspace(-1, 1, pixels, dtype=np.float32)
     angle = rng.uniform(0, 2 * np.pi)
     slope = rng.uniform(0.2, 0.8) * (np.cos(angle) * axis[:, None] + np.sin(angle) * axis)
+    ligaments = _make_ligaments(rng, pixels, pixel_mm, direction)
+    gland = thickness_mm * density + contrast_mm * (field + np.float32(1) * slope) + ligaments
+    # Limit it smoothly to 0 to the thickness.
+    knee = 0.06 * thickness_mm
+    above = knee * np.logaddexp(0, gland / knee)
+    return (thickness_mm - knee * np.logaddexp(0, (thickness_mm - above) / knee)).astype(np.float32)
+
+
+def make_overlap(rng: np.random.Generator, pixels: int, pixel_mm: float) -> np.ndarray:
+    """Return tissue above and below a mass, (pixels, pixels) float32 mm: islands and ligaments.
+
+    It does not depend on the mass.
+    """
+    field = make_texture(rng, -(-pixels // COARSE), pixel_mm * COARSE, exponent=ISLAND_EXPONENT)
+    island = np.clip(field - np.float32(0.5), 0, 1)
+    island = ndimage.zoom(island, COARSE, order=1, mode="nearest", grid_mode=True)
+    islands = np.float32(rng.uniform(*ISLAND_MM)) * island[:pixels, :pixels]
+    return islands + _make_ligaments(rng, pixels, pixel_mm, rng.uniform(0, np.pi))
+
+
+def _make_ligaments(
+    rng: np.random.Generator, pixels: int, pixel_mm: float, direction: float
+) -> np.ndarray:
+    """Return the thickness in mm of a few ligaments near `direction`, in radians."""
     count = rng.poisson(MEAN_LIGAMENTS)
     position, along = make_fibres(
         rng,
@@ -120,11 +147,4 @@ def make_tissue(
         0.8,
     )
     strength = rng.uniform(0.4, 2.0, (count, 1)) * np.sin(np.pi * np.clip(along, 0, 1))
-    ligaments = render_fibres(
-        position, strength, rng.uniform(0.15, 0.28) / pixel_mm, (pixels, pixels)
-    )
-    gland = thickness_mm * density + contrast_mm * (field + np.float32(1) * slope) + ligaments
-    # Limit it smoothly to 0 to the thickness.
-    knee = 0.06 * thickness_mm
-    above = knee * np.logaddexp(0, gland / knee)
-    return (thickness_mm - knee * np.logaddexp(0, (thickness_mm - above) / knee)).astype(np.float32)
+    return render_fibres(position, strength, rng.uniform(0.15, 0.28) / pixel_mm, (pixels, pixels))

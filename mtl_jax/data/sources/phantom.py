@@ -4,40 +4,26 @@ import hashlib
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from mtl_jax.data.sources import cbis_ddsm, manifest
 from mtl_jax.data.sources.cbis_ddsm_tables import TABLES
 from mtl_jax.io import atomic
-from mtl_jax.phantom.collection import Parameters, write_collection
+from mtl_jax.phantom.collection import select_parameters, write_collection
 from mtl_jax.phantom.receptor import RECEPTORS
 from mtl_jax.types import Collection, InputError
 
-GENERATOR_VERSION = 3  # raise it when the same parameters give other bytes
+GENERATOR_VERSION = 4  # raise it when the same parameters give other bytes
 
 
-def read_collection(
-    path: str,
-    folder: Path,
-    target: str,
-    cases: int,
-    seed: int,
-    difficulty: float,
-    shared_signal: float,
-    test_fraction: float,
-    malignant_fraction: float,
-) -> Collection:
+def read_collection(path: str, folder: Path, target: str, **settings: Any) -> Collection:
     """Return the phantom collection sfm, ddsm or dm, simulated in `folder` if it is not there.
 
-    A case is one lesion in one or two views. `difficulty` is 0 (classes separated) to 1 (no
-    difference between the classes). Unless the phantom is the `target`, its labels follow the same
-    image features as those of the target if `shared_signal` is 1, and are random if it is 0.
+    `settings` are those of `select_parameters`.
     """
     if path not in RECEPTORS:
         raise InputError(f"phantom: kind {path!r} is invalid: expected {', '.join(RECEPTORS)}")
-    agreement = 1.0 if path == target else float(shared_signal)
-    parameters = Parameters(
-        path, cases, seed, float(difficulty), agreement, test_fraction, malignant_fraction
-    )
+    parameters = select_parameters(path, target, **settings)
     facts = json.dumps({"generator": GENERATOR_VERSION} | asdict(parameters), sort_keys=True)
     home = Path(folder) / f"phantom-{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
     if not home.exists():
