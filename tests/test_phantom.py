@@ -13,14 +13,16 @@ from mtl_jax import config
 from mtl_jax.commands import make_phantom
 from mtl_jax.data import ingest
 from mtl_jax.data.sources import phantom
-from mtl_jax.phantom import case, collection
+from mtl_jax.phantom import appearance, case, collection
 from mtl_jax.phantom.collection import Parameters, plan_cases
+from mtl_jax.phantom.mass import Mass
 from mtl_jax.phantom.receptor import RECEPTORS
 from mtl_jax.types import Collection, InputError, RoiSet
 
 GOOD = {
     "target": "sfm",
     "cases": 10,
+    "target_cases": None,
     "seed": 3,
     "difficulty": 0.4,
     "shared_signal": 1.0,
@@ -141,7 +143,7 @@ def test_facts_of_each_kind(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["dm", "ddsm"])
-def test_boxes_are_those_of_the_bodies(tmp_path: Path, kind: str) -> None:
+def test_boxes_are_those_of_the_marks(tmp_path: Path, kind: str) -> None:
     """For the box of a manifest and for a mask in the layout of CBIS-DDSM."""
     dataset = {(int(v.case_id[-5:]), v.view): v.box for v in make(tmp_path, kind, cases=3).views}
     expected = {}
@@ -185,7 +187,7 @@ def test_most_cases_have_two_views_with_different_textures() -> None:
 def test_a_spiculation_feature_separates_the_classes_partly_at_the_default_difficulty(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    assert 0.6 < spiculation_auc(rois(tmp_path_factory, cases=60, seed=1)) < 0.95
+    assert 0.52 < spiculation_auc(rois(tmp_path_factory, cases=150, seed=1)) < 0.8
 
 
 def test_a_spiculation_feature_separates_the_classes_at_difficulty_0(
@@ -211,9 +213,122 @@ def test_images_do_not_depend_on_the_class_at_difficulty_1(kind: str) -> None:
 def test_severity_has_the_stated_largest_auc(difficulty: float) -> None:
     rng = np.random.default_rng(5)
     labels = np.array([0, 1] * 4000)
-    scores = np.array([case.sample_severity(rng, bool(label), difficulty) for label in labels])
+    scores = np.array(
+        [appearance.sample_severity(rng, bool(label), difficulty) for label in labels]
+    )
     max_auc = stats.norm.cdf(6 * (1 - difficulty) ** 2 / np.sqrt(2))
     assert auc(labels, scores) == pytest.approx(max_auc, abs=0.015)
+
+
+def sample_cues(kind: str, malignant: bool, nuisance: float = 1.0) -> np.ndarray:
+    """Return the cues (4000, 4) of masses of a class at the default difficulty."""
+    rng = np.random.default_rng(7)
+    masses = [
+        appearance.sample_mass(rng, kind, appearance.sample_severity(rng, malignant, 0.4), nuisance)
+        for _ in range(4000)
+    ]
+    return np.array([[getattr(mass, cue) for cue in appearance.CUES] for mass in masses])
+
+
+@pytest.mark.parametrize("kind", RECEPTORS)
+def test_rates_of_cues_are_similar_to_those_of_cbis_ddsm(kind: str) -> None:
+    """Its tables: irregular 54% of malignant and 11% of benign masses, ill-defined 38% and 19%,
+    spiculated 46% and 5%. The cue that benign masses of a collection imitate is another matter."""
+    malignant, benign = (np.mean(sample_cues(kind, label) > 0.5, axis=0) for label in (True, False))
+    imitated = appearance.CUES.index(appearance.PRESENTATIONS[kind].imitated)
+    others = np.arange(4) != imitated
+    assert np.all((malignant[others] > 0.3) & (malignant[others] < 0.7))
+    assert np.all((benign[others] > 0.02) & (benign[others] < 0.2))
+    assert 0.2 < benign[imitated] < 0.45 and malignant[imitated] < benign[imitated] + 0.25
+
+
+def test_an_ideal_observer_reaches_0_92_and_one_of_the_cues_0_87() -> None:
+    """The cues of one view are what the image can show; the best monotone rule is near their sum
+    of log likelihood ratios, estimated from histograms as if they were independent."""
+    rng = np.random.default_rng(1)
+    severity = [
+        np.array([appearance.sample_severity(rng, label, 0.4) for _ in range(4000)])
+        for label in (False, True)
+    ]
+    labels = np.repeat([0, 1], 4000)
+    assert auc(labels, np.concatenate(severity)) > 0.92
+    for kind in RECEPTORS:
+        cues = np.concatenate([sample_cues(kind, label) for label in (False, True)])
+        bins = np.minimum((cues * 12).astype(int), 11)
+        score = np.zeros(len(cues))
+        for column in bins.T:
+            counts = np.stack([np.bincount(column[labels == k], minlength=12) for k in (0, 1)]) + 1
+            score += np.log(counts[1] / counts[0])[column]
+        assert auc(labels, score) > 0.87, kind
+
+
+def test_size_and_thickness_do_not_depend_on_the_severity() -> None:
+    rng = np.random.default_rng(2)
+    severity = rng.random(3000)
+    masses = [appearance.sample_mass(rng, "sfm", value, 1.0) for value in severity]
+    for name in ("diameter_mm", "aspect", "thickness_mm", "halo"):
+        values = np.array([float(getattr(mass, name)) for mass in masses])
+        assert stats.spearmanr(severity, values).pvalue > 0.01, name
+
+
+def test_without_nuisance_all_cues_follow_the_severity_and_both_views_show_them() -> None:
+    rng = np.random.default_rng(3)
+    assert appearance.amount_of_nuisance(0.0) == 0.0
+    assert appearance.amount_of_nuisance(0.4) == appearance.amount_of_nuisance(0.9) == 1.0
+    for severity in (0.1, 0.9):
+        for _ in range(50):
+            mass = appearance.sample_mass(rng, "ddsm", severity, 0.0)
+            cues = np.array([getattr(mass, cue) for cue in appearance.CUES])
+            assert np.all(np.abs(cues - severity) < 0.4)  # five standard deviations
+            assert appearance.sample_projection(rng, mass, 0.0) == mass
+
+
+def test_a_view_hides_a_cue_in_15_of_100_masses_whatever_the_other_view_shows() -> None:
+    mass = Mass(15.0, 1.2, 9.0, False, 0.8, 0.8, 0.8, 0.8)
+    rng = np.random.default_rng(4)
+    views = [appearance.sample_projection(rng, mass, 1.0) for _ in range(4000)]
+    shown = np.array([[getattr(view, cue) for cue in appearance.CUES] for view in views]) / 0.8
+    hidden = shown < 0.999
+    assert hidden.mean(0) == pytest.approx(np.full(4, 0.15), abs=0.02)
+    assert shown[hidden].max() < 0.4
+    assert np.mean(hidden[::2] & hidden[1::2]) == pytest.approx(0.15**2, abs=0.005)
+
+
+def test_marks_are_at_most_1_5_mm_off_and_exact_at_difficulty_0() -> None:
+    for difficulty, largest in ((0.0, 0.0), (0.4, 1.5)):
+        errors = []
+        for number in range(12):
+            (view, *_) = case.simulate_case("dm", 5, number, False, difficulty).views
+            top, left, bottom, right = view.box
+            # The mass is drawn at most 2 mm off the center of the image, and then marked.
+            center = 0.1 * np.array([top + bottom, left + right]) / 2 - 16
+            errors.append(np.abs(center).max())
+        assert max(errors) < 2.0 + largest + 0.1
+
+
+def test_the_target_has_its_own_number_of_cases(tmp_path: Path) -> None:
+    for kind, cases in (("dm", 7), ("sfm", 4)):
+        dataset = make(tmp_path, kind, target="dm", cases=4, target_cases=7)
+        assert len({view.case_id for view in dataset.views}) == cases
+    # The same folder as in a study in which all collections have seven cases.
+    assert (
+        make(tmp_path, "dm", target="dm", cases=7).root
+        == make(tmp_path, "dm", target="dm", cases=4, target_cases=7).root
+    )
+
+
+def test_truth_has_the_severity_and_what_each_view_shows(tmp_path: Path) -> None:
+    dataset = make(tmp_path, "dm", cases=6)
+    truth = np.genfromtxt(
+        dataset.root / "truth.csv", delimiter=",", names=True, dtype=None, encoding="utf-8"
+    )
+    assert len(truth) == len(dataset.views)
+    for row in truth:
+        number = int(row["case"][-5:])
+        simulated = case.simulate_case("dm", 3, number, bool(row["looks_malignant"]), 0.4)
+        (view,) = (view for view in simulated.views if view.view == row["view"])
+        assert row["severity"] == pytest.approx(simulated.severity, abs=1e-4)
+        assert row["spiculation"] == pytest.approx(view.mass.spiculation, abs=1e-4)
 
 
 @cache
@@ -247,6 +362,7 @@ def test_shared_signal_does_not_apply_to_the_target(tmp_path: Path) -> None:
     ("field", "value"),
     [
         ("cases", 0),
+        ("target_cases", 0),
         ("seed", -1),
         ("difficulty", 1.5),
         ("difficulty", float("nan")),
@@ -288,6 +404,11 @@ def test_a_job_reads_the_output_of_the_tool(
     for spec, kind in zip(specs, RECEPTORS, strict=True):
         rois = ingest.load(spec, tmp_path / "shards", *settings)
         assert rois.manifest["counts"]["cases"] == 4, kind
+    few = [*arguments[:-1], str(tmp_path / "few"), "--target-cases", "6"]
+    assert make_phantom.main(few) == 0 and capsys.readouterr()
+    tables = {kind: tmp_path / "few" / kind / "truth.csv" for kind in RECEPTORS}
+    cases = {k: np.genfromtxt(p, delimiter=",", names=True, dtype=None) for k, p in tables.items()}
+    assert {k: len(set(v["case"])) for k, v in cases.items()} == {"sfm": 6, "ddsm": 4, "dm": 4}
     assert make_phantom.main(arguments) == 2
     assert "already exists" in capsys.readouterr().err
     assert make_phantom.main([*arguments, "--difficulty", "3"]) == 2

@@ -13,7 +13,7 @@ from scipy import stats
 
 from mtl_jax import config
 from mtl_jax.data import ingest
-from mtl_jax.phantom import case
+from mtl_jax.phantom.appearance import sample_mass
 from mtl_jax.phantom.collection import Parameters, write_collection
 from mtl_jax.phantom.receptor import RECEPTORS, Film
 
@@ -179,7 +179,7 @@ def test_gray_rises_with_density_on_film_and_falls_on_the_raw_detector() -> None
 def test_diameters_are_log_normal_within_5_to_30_mm(home: Path) -> None:
     """Their mean is about 15 exp(0.38^2 / 2) = 16.1; boxes have the stated diameter."""
     rng = np.random.default_rng(0)
-    diameters = np.array([case.sample_mass(rng, 0.5).diameter_mm for _ in range(4000)])
+    diameters = np.array([sample_mass(rng, "sfm", 0.5, 1.0).diameter_mm for _ in range(4000)])
     assert diameters.min() >= 5 and diameters.max() <= 30
     assert diameters.mean() == pytest.approx(16.1, abs=0.4)
     table = np.genfromtxt(home / "dm" / "truth.csv", delimiter=",", names=True, dtype=None)

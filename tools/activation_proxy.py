@@ -1,0 +1,120 @@
+"""A fast stand-in for training: logistic regression on the frozen C5 activations of AlexNet.
+
+A thousand ROIs take a minute on a CPU, so that learning curves of many collections can be compared.
+AUCs are per view. Cases that are marked as an official test set are never used.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import StandardScaler
+
+from mtl_jax.models import alexnet
+from mtl_jax.types import Params, RoiSet
+
+PENALTY = 1e-4  # inverse of the ridge penalty, for standardized activations
+BATCH = 64
+HELD_OUT = 1 / 3  # of the cases
+
+
+class Features(NamedTuple):
+    """Activations (n, nodes), label (n,) and case (n,) of the ROIs of a collection."""
+
+    values: np.ndarray
+    label: np.ndarray
+    case: np.ndarray
+
+    def select(self, rows: np.ndarray) -> "Features":
+        return Features(*(column[rows] for column in self))
+
+
+def compute_features(rois: RoiSet, params: Params) -> Features:
+    """Return the C5 activations, mean of eight orientations, of ROIs outside the test set.
+
+    Pixels and activations are standardized over the collection.
+    """
+    usable = rois.index["split"] != "test"
+    pixels = np.concatenate(rois.shards)[usable].astype(np.float32)
+    pixels = (pixels - pixels.mean()) / pixels.std()
+    forward = jax.jit(lambda batch: alexnet.forward(params, batch, last="C5"))
+    rows = []
+    for start in range(0, len(pixels), BATCH):
+        batch = np.resize(pixels[start : start + BATCH], (BATCH, *pixels.shape[1:]))
+        total = 0.0
+        for turn in range(8):
+            turned = np.rot90(batch, turn % 4, (1, 2))
+            turned = turned[:, :, ::-1] if turn >= 4 else turned
+            image = np.repeat(turned[..., None], 3, axis=-1)
+            total = total + np.asarray(forward(jnp.asarray(image)))
+        rows.append((total / 8).reshape(BATCH, -1))
+    values = StandardScaler().fit_transform(np.concatenate(rows)[: len(pixels)])
+    return Features(values, rois.index["label"][usable], rois.index["case_id"][usable])
+
+
+def learning_curve(data: Features, sizes: Sequence[int], draws: int) -> np.ndarray:
+    """Return the mean AUC (sizes,) on held-out cases after training on about `sizes` views.
+
+    In each draw a third of the cases is held out, and training cases are drawn from the rest.
+    """
+    return np.mean([[_draw(data, data, size, k) for size in sizes] for k in range(draws)], axis=0)
+
+
+def transfer(train: Features, test: Features, size: int, draws: int) -> float:
+    """Return the mean AUC on held-out cases of `test` after training on `size` views of `train`."""
+    return float(np.mean([_draw(train, test, size, k) for k in range(draws)]))
+
+
+def jackknife(
+    statistic: Callable[..., np.ndarray | float], sets: Sequence[Features], groups: int = 10
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the statistic of `sets` and its 95% interval, by leaving out groups of cases.
+
+    The cases of each set are divided at random into `groups`; one group of each is left out.
+    """
+    value = np.asarray(statistic(*sets))
+    parts = [_divide(data.case, groups, number) for number, data in enumerate(sets)]
+    without = [
+        statistic(*(d.select(part != g) for d, part in zip(sets, parts, strict=True)))
+        for g in range(groups)
+    ]
+    se = np.sqrt((groups - 1) * np.var(without, axis=0))
+    half = stats.t.ppf(0.975, groups - 1) * se
+    return value, value - half, value + half
+
+
+def mean_interval(
+    values: Sequence[np.ndarray | float],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the mean of independent `values` and its 95% interval (t)."""
+    mean, count = np.mean(values, axis=0), len(values)
+    half = stats.t.ppf(0.975, count - 1) * np.std(values, axis=0, ddof=1) / np.sqrt(count)
+    return mean, mean - half, mean + half
+
+
+def _draw(train: Features, test: Features, size: int, seed: int) -> float:
+    learned = _split(train.case, seed)[1]
+    views = np.cumsum([np.sum(train.case == case) for case in learned])
+    learned = learned[: np.searchsorted(views, size) + 1]
+    fitted = train.select(np.isin(train.case, learned))
+    held_out = test.select(np.isin(test.case, _split(test.case, seed)[0]))
+    model = LogisticRegression(C=PENALTY, max_iter=300).fit(fitted.values, fitted.label)
+    return float(roc_auc_score(held_out.label, model.decision_function(held_out.values)))
+
+
+def _split(case: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return held-out cases and the others, both in random order."""
+    order = np.random.default_rng(seed).permutation(np.unique(case))
+    count = round(len(order) * HELD_OUT)
+    return order[:count], order[count:]
+
+
+def _divide(case: np.ndarray, groups: int, seed: int) -> np.ndarray:
+    """Return the group of each row; the rows of a case are in one group."""
+    names, row_case = np.unique(case, return_inverse=True)
+    return np.random.default_rng(seed).permutation(np.arange(len(names)) % groups)[row_case]
