@@ -241,6 +241,7 @@ def default() -> ConfigDict:
     # Pretraining (configs/pretrain.py)
     c.pretraining = ConfigDict()
     c.pretraining.images = "synthetic"  # or folder:PATH, or tfds:NAME
+    c.pretraining.shapes = True  # synthetic images with lobes and rays, too (docs/transfer.md)
     c.pretraining.size = 128  # image size in pixels
     c.pretraining.small_size = 64  # image size in the first epochs
     c.pretraining.small_epochs = 0  # number of those epochs

@@ -34,8 +34,9 @@ from mtl_jax.types import InputError
 KEY = jax.random.key(3)
 
 
-def test_batch_depends_on_its_key_and_has_all_classes_equally_often() -> None:
-    task = SyntheticTask(KEY, 8, 16, 8)
+@pytest.mark.parametrize("with_shapes", [True, False])
+def test_batch_depends_on_its_key_and_has_all_classes_equally_often(with_shapes: bool) -> None:
+    task = SyntheticTask(KEY, 8, 16, 8, shapes=with_shapes)
     first, second = task.train_batches(0, 64)
     assert first.image.shape == (8, 64, 64, 1) and np.isfinite(first.image).all()
     assert (next(task.train_batches(0, 64)).image == first.image).all()
@@ -43,12 +44,14 @@ def test_batch_depends_on_its_key_and_has_all_classes_equally_often() -> None:
         assert not (other.image == first.image).any(axis=(1, 2, 3)).any()
     # The fraction of each family in the batch is its fraction of the classes.
     first_class = 0
-    for family in synthetic.FAMILIES.values():
+    families = ["fractals", "leaves", "textures"] + ["outlines", "rays"] * with_shapes
+    for family in map(synthetic.FAMILIES.get, families):
         end = first_class + family.classes
         fraction = ((first_class <= first.label) & (first.label < end)).mean()
-        assert fraction == family.classes / synthetic.CLASSES
+        assert fraction == family.classes / task.classes
         first_class = end
-    assert task.classes == first_class
+    assert task.classes == first_class and all(name in task.name for name in families)
+    assert ("rays" in task.name) == with_shapes
 
 
 def test_textures_have_the_spectrum_of_their_class() -> None:

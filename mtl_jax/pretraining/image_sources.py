@@ -26,7 +26,7 @@ def open_task(s: ConfigDict, key: jax.Array, batch_size: int, workers: int) -> T
     """
     kind, _, location = s.images.partition(":")
     if kind == "synthetic" and not location:
-        return SyntheticTask(key, batch_size, s.images_per_epoch, s.validation_images)
+        return SyntheticTask(key, batch_size, s.images_per_epoch, s.validation_images, s.shapes)
     if kind == "folder" and location:
         classes, train, validation = _open_folder(Path(location))
     elif kind == "tfds" and location:

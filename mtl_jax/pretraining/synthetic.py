@@ -19,7 +19,7 @@ class Family(NamedTuple):
     """A group of classes that one function renders."""
 
     classes: int
-    eighths: int  # of each batch, so that all classes are equally frequent
+    eighths: int  # of a batch of all, so that all classes are equally frequent
     render: Callable[[jax.Array, jax.Array, int], jax.Array]
 
 
@@ -30,18 +30,32 @@ FAMILIES = {
     "outlines": Family(shapes.OUTLINE_CLASSES, 2, shapes.render_outlines),
     "rays": Family(shapes.RAY_CLASSES, 2, shapes.render_rays),
 }
-CLASSES = sum(family.classes for family in FAMILIES.values())
+SHAPES = ("outlines", "rays")  # whose lobes and rays the masses of the phantom have, too
 
 
-def make_batch(key: jax.Array, count: int, size: int) -> tuple[jax.Array, jax.Array]:
+def select_families(shapes: bool) -> dict[str, Family]:
+    """Return the families of classes, with or without those of shapes."""
+    return {name: f for name, f in FAMILIES.items() if shapes or name not in SHAPES}
+
+
+def count_classes(shapes: bool) -> int:
+    return sum(family.classes for family in select_families(shapes).values())
+
+
+def make_batch(
+    key: jax.Array, count: int, size: int, shapes: bool = True
+) -> tuple[jax.Array, jax.Array]:
     """Return `count` images (n, size, size, 1) of about mean 0 and variance 1, and labels (n,).
 
-    `count` is a multiple of 8. The batch is a function of `key` alone.
+    `count` is a multiple of 8. The batch is a function of `key` and `shapes` alone.
     """
+    families = select_families(shapes)
+    eighths = sum(family.eighths for family in families.values())
     images, labels, first_class = [], [], 0
-    for number, family in enumerate(FAMILIES.values()):
+    for number, family in enumerate(families.values()):
         label_key, image_key = jax.random.split(jax.random.fold_in(key, number))
-        label = jax.random.randint(label_key, (count * family.eighths // 8,), 0, family.classes)
+        n = count * family.eighths // eighths
+        label = jax.random.randint(label_key, (n,), 0, family.classes)
         images.append(standardize(family.render(image_key, label, size)))
         labels.append(first_class + label)
         first_class += family.classes

@@ -39,14 +39,21 @@ class Task(Protocol):
 class SyntheticTask:
     """Classification of synthetic images; every batch has new images, rendered on the device."""
 
-    name = "synthetic images (" + ", ".join(synthetic.FAMILIES) + "), no photographs"
-    classes = synthetic.CLASSES
     channels = 1
     input_stats = UNNORMALIZED_INPUT
 
     def __init__(
-        self, key: jax.Array, batch_size: int, images_per_epoch: int, validation_images: int
+        self,
+        key: jax.Array,
+        batch_size: int,
+        images_per_epoch: int,
+        validation_images: int,
+        shapes: bool,
     ) -> None:
+        families = ", ".join(synthetic.select_families(shapes))
+        self.name = f"synthetic images ({families}), no photographs"
+        self.classes = synthetic.count_classes(shapes)
+        self._shapes = shapes
         self._train_key, self._validation_key = jax.random.split(key)
         self._batch_size = batch_size
         self.steps = -(-images_per_epoch // batch_size)
@@ -62,10 +69,11 @@ class SyntheticTask:
 
     def _batches(self, key: jax.Array, steps: int, size: int) -> Iterator[Examples]:
         for step in range(steps):
-            yield _make_batch(jax.random.fold_in(key, step), self._batch_size, size)
+            step_key = jax.random.fold_in(key, step)
+            yield _make_batch(step_key, self._batch_size, size, self._shapes)
 
 
-@partial(jax.jit, static_argnums=(1, 2))
-def _make_batch(key: jax.Array, count: int, size: int) -> Examples:
-    image, label = synthetic.make_batch(key, count, size)
+@partial(jax.jit, static_argnums=(1, 2, 3))
+def _make_batch(key: jax.Array, count: int, size: int, shapes: bool) -> Examples:
+    image, label = synthetic.make_batch(key, count, size, shapes)
     return Examples(image, label, jnp.ones(count))
