@@ -23,6 +23,8 @@ TINY = {
     "statistics.bootstrap": "100",
     "analysis.enabled": "False",
     "data.phantom.cases": "12",
+    "data.phantom.target_cases": "12",
+    "data.phantom.test_fraction": "0.6",
     "data.sources": "('phantom:sfm',)",
 }
 

@@ -14,7 +14,8 @@ def test_a_study_on_the_paths_of_a_gpu(tmp_path: Path) -> None:
     """Epochs are compiled loops, dispatched ahead. A first attempt on a GPU ended before its first
     run, because XLA counts no operations there."""
     program = [sys.executable, ROOT / "tests" / "kit" / "as_on_a_gpu.py"]
-    settings = ("network=C1-C5", "data.phantom.cases=24", "train.epochs=2")
+    sizes = ("cases=24", "target_cases=24", "test_fraction=0.6")
+    settings = ("train.epochs=2", *(f"data.phantom.{size}" for size in sizes))
     command = [f"--config={ROOT}/configs/mttl.py:demo", f"--workdir={tmp_path}/run"]
     command += [f"--config.{setting}" for setting in (*settings, "train.precision=bfloat16")]
     ended = subprocess.run([*program, *command], cwd=ROOT, capture_output=True, text=True)

@@ -164,7 +164,11 @@ def test_an_installed_wheel_runs_its_jobs_in_an_empty_folder(installation: Insta
     assert done.returncode == 2 and "did you mean config.train.epochs?" in done.stderr
     assert "note: there is no configs/mttl.py here; using " in done.stderr
     done = installation.run(
-        *job, "--config=mttl:demo", "--config.data.phantom.cases=16", "--dry_run"
+        *job,
+        "--config=mttl:demo",
+        "--config.data.phantom.cases=16",
+        "--config.data.phantom.target_cases=32",
+        "--dry_run",
     )
     assert done.returncode == 0 and "to do: 2 of 2 runs" in done.stdout, done.stderr
     assert not list(installation.folder.iterdir())

@@ -177,7 +177,7 @@ def test_ids_are_unchanged_if_requested_and_no_key_is_created(
         assert b"42424242" not in path.read_bytes()
     options = {"phantom": {"folder": tmp_path / "cache", "cases": 2, "seed": 0, "difficulty": 0.4}}
     options["phantom"] |= {"test_fraction": 0.5, "malignant_fraction": 0.5}
-    options["phantom"] |= {"target": "sfm", "shared_signal": 1.0}
+    options["phantom"] |= {"target": "sfm", "target_cases": None, "shared_signal": 1.0}
     phantom = ingest.load("phantom:sfm", tmp_path / "cache", ROI, options)
     assert phantom.index["case_id"][0] == "sfm-00000"
     assert not (tmp_path / "key").exists()

@@ -17,12 +17,21 @@ from matplotlib import pyplot as plt
 from phantom_spectra import power, radial
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage, stats
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import roc_auc_score
 
 from mtl_jax import config
 from mtl_jax.data import ingest
 from mtl_jax.data.sources import mini_mias
 from mtl_jax.imaging.read_image import read_image
 from mtl_jax.io import command_line, paths
+from mtl_jax.phantom.appearance import (
+    CUES,
+    amount_of_nuisance,
+    sample_mass,
+    sample_projection,
+    sample_severity,
+)
 from mtl_jax.phantom.case import simulate_case
 from mtl_jax.phantom.collection import Parameters, plan_cases
 from mtl_jax.phantom.receptor import RECEPTORS, Film
@@ -62,6 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
             draw_correction(raw, flat, args.out / "phantom-correction.png")
             draw_spectra(Path(folder), args.out / "phantom-spectra.svg")
         draw_curves(args.out / "phantom-curves.svg")
+        print_observers(c.data.phantom.difficulty)
         draw_lesions(c, args.out / "phantom-lesions.svg")
         if args.films:
             measure_films(args.films)
@@ -212,6 +222,33 @@ def draw_curves(path: Path) -> None:
     left.legend(frameon=False)
     right.legend(frameon=False)
     _save(figure, path)
+
+
+def print_observers(difficulty: float, count: int = 12_000) -> None:
+    """Print the AUC of observers of the severity, and of the cues of a mass and of one view.
+
+    Those of cues learn from one half of the simulated masses and are evaluated on the other.
+    """
+    rng = np.random.default_rng(0)
+    nuisance = amount_of_nuisance(difficulty)
+    label = np.arange(count) % 2
+    for kind in RECEPTORS:
+        severity = [sample_severity(rng, bool(malignant), difficulty) for malignant in label]
+        masses = [sample_mass(rng, kind, value, nuisance) for value in severity]
+        views = [sample_projection(rng, mass, nuisance) for mass in masses]
+        aucs = [roc_auc_score(label, severity)]
+        half = count // 2
+        for seen in (masses, views):
+            cues = np.array([[getattr(mass, cue) for cue in CUES] for mass in seen])
+            model = HistGradientBoostingClassifier(max_iter=120, max_depth=4, random_state=0)
+            model.fit(cues[:half], label[:half])
+            aucs.append(roc_auc_score(label[half:], model.decision_function(cues[half:])))
+            if seen is masses:
+                rates = [np.mean(cues[label == k] > 0.5, axis=0).round(2).tolist() for k in (1, 0)]
+        print(
+            f"{kind}: AUC of the severity {aucs[0]:.3f}, of the cues {aucs[1]:.3f}, of the cues of"
+            f" one view {aucs[2]:.3f}; cues above 0.5, malignant {rates[0]}, benign {rates[1]}"
+        )
 
 
 def draw_lesions(c: config.ConfigDict, path: Path) -> None:

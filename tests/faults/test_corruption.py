@@ -13,6 +13,7 @@ from mtl_jax.types import InputError
 PHANTOM = {
     "target": "sfm",
     "cases": 1,
+    "target_cases": None,
     "seed": 0,
     "difficulty": 0.3,
     "shared_signal": 1.0,
