@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 import phantom_instrument as instrument
@@ -25,10 +26,9 @@ def rows(delta: float, count: int = 20) -> list[Row]:
 
 def test_summary_has_means_and_t_intervals() -> None:
     summary = instrument.summarize(rows(0.1))
-    mean, low, high = summary.shared
-    # 20 differences of standard deviation 0.05: half-width t(19) 0.05 / sqrt(20) = 0.0234.
-    assert summary.n == 20 and mean == pytest.approx(0.1, abs=0.03)
-    assert (high - low) / 2 == pytest.approx(0.0234, rel=0.35)
+    delta = [row.delta for row in rows(0.1) if row.shared_signal == instrument.SHARED]
+    interval = stats.t.interval(0.95, 19, np.mean(delta), stats.sem(delta))
+    assert summary.n == 20 and summary.shared == pytest.approx((np.mean(delta), *interval))
     assert summary.unrelated == (0.0, 0.0, 0.0)
     assert summary.gain == pytest.approx(summary.shared)  # each difference at 0 is 0
 
@@ -43,6 +43,9 @@ def test_studies_are_the_demo_and_differ_only_in_their_shared_signal(tmp_path: P
     assert shared.seed == shared.data.phantom.seed == 3
     demo = mtl_jax.load_config("mttl:demo")
     assert shared.train == demo.train and shared.model == demo.model
+    assert shared.network == demo.network and shared.approaches == demo.approaches
+    shared.data.phantom.seed = demo.data.phantom.seed
+    assert shared.data.phantom == demo.data.phantom
 
 
 def test_rows_are_kept_and_only_missing_seeds_are_run(
@@ -54,6 +57,7 @@ def test_rows_are_kept_and_only_missing_seeds_are_run(
     monkeypatch.setattr(instrument, "_studies", study)
     assert len(instrument.measure(tmp_path, [1, 2])) == 4
     monkeypatch.setattr(instrument, "_studies", lambda folder, seed: study(folder, seed + 100))
-    assert [row.seed for row in instrument.measure(tmp_path, [1, 3])] == [1, 1, 2, 2, 103, 103]
+    assert [row.seed for row in instrument.measure(tmp_path, [1, 3])] == [1, 1]
+    assert {row.seed for row in instrument.read(tmp_path)} == {1, 2, 103}
     instrument.draw(instrument.read(tmp_path), tmp_path / "figure.svg")
     assert (tmp_path / "figure.svg").read_bytes().startswith(b"<?xml")

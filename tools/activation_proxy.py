@@ -1,9 +1,10 @@
-"""A fast stand-in for training: logistic regression on the frozen C5 activations of AlexNet.
+"""Estimate AUCs without training: logistic regression on the frozen C5 activations of AlexNet.
 
 A thousand ROIs take a minute on a CPU, so that learning curves of many collections can be compared.
 AUCs are per view. Cases that are marked as an official test set are never used.
 """
 
+import zlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from mtl_jax.models import alexnet
-from mtl_jax.types import Params, RoiSet
+from mtl_jax.types import InputError, Params, RoiSet
 
 PENALTY = 1e-4  # inverse of the ridge penalty, for standardized activations
 BATCH = 64
@@ -47,10 +48,10 @@ def compute_features(rois: RoiSet, params: Params) -> Features:
     for start in range(0, len(pixels), BATCH):
         batch = np.resize(pixels[start : start + BATCH], (BATCH, *pixels.shape[1:]))
         total = 0.0
-        for turn in range(8):
-            turned = np.rot90(batch, turn % 4, (1, 2))
-            turned = turned[:, :, ::-1] if turn >= 4 else turned
-            image = np.repeat(turned[..., None], 3, axis=-1)
+        for orientation in range(8):
+            image = np.rot90(batch, orientation % 4, (1, 2))
+            image = image[:, :, ::-1] if orientation >= 4 else image
+            image = np.repeat(image[..., None], 3, axis=-1)
             total = total + np.asarray(forward(jnp.asarray(image)))
         rows.append((total / 8).reshape(BATCH, -1))
     values = StandardScaler().fit_transform(np.concatenate(rows)[: len(pixels)])
@@ -98,20 +99,27 @@ def mean_interval(
 
 
 def _draw(train: Features, test: Features, size: int, seed: int) -> float:
-    learned = _split(train.case, seed)[1]
-    views = np.cumsum([np.sum(train.case == case) for case in learned])
-    learned = learned[: np.searchsorted(views, size) + 1]
-    fitted = train.select(np.isin(train.case, learned))
+    training_cases = _split(train.case, seed)[1]
+    views = np.cumsum([np.sum(train.case == case) for case in training_cases])
+    training_cases = training_cases[: np.searchsorted(views, size) + 1]
+    training_set = train.select(np.isin(train.case, training_cases))
     held_out = test.select(np.isin(test.case, _split(test.case, seed)[0]))
-    model = LogisticRegression(C=PENALTY, max_iter=300).fit(fitted.values, fitted.label)
+    if min(len(set(training_set.label)), len(set(held_out.label))) < 2:
+        raise InputError(f"{len(train.case)} views are too few: a set of them has one class")
+    model = LogisticRegression(C=PENALTY, max_iter=300)
+    model.fit(training_set.values, training_set.label)
     return float(roc_auc_score(held_out.label, model.decision_function(held_out.values)))
 
 
 def _split(case: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return held-out cases and the others, both in random order."""
-    order = np.random.default_rng(seed).permutation(np.unique(case))
+    """Return held-out cases and the others, both in random order.
+
+    The order of two cases does not depend on the others, so that the jackknife leaves out groups of
+    the same draws.
+    """
+    order = sorted(set(case.tolist()), key=lambda name: zlib.crc32(f"{seed} {name}".encode()))
     count = round(len(order) * HELD_OUT)
-    return order[:count], order[count:]
+    return np.array(order[:count]), np.array(order[count:])
 
 
 def _divide(case: np.ndarray, groups: int, seed: int) -> np.ndarray:

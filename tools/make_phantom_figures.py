@@ -26,7 +26,7 @@ from mtl_jax.data.sources import mini_mias
 from mtl_jax.imaging.read_image import read_image
 from mtl_jax.io import command_line, paths
 from mtl_jax.phantom.appearance import (
-    CUES,
+    DESCRIPTORS,
     amount_of_nuisance,
     sample_mass,
     sample_projection,
@@ -225,9 +225,9 @@ def draw_curves(path: Path) -> None:
 
 
 def print_observers(difficulty: float, count: int = 12_000) -> None:
-    """Print the AUC of observers of the severity, and of the cues of a mass and of one view.
+    """Print the AUC of the severity, and of observers of the descriptors of a mass and of one view.
 
-    Those of cues learn from one half of the simulated masses and are evaluated on the other.
+    The observers are fitted on one half of the simulated masses and evaluated on the other.
     """
     rng = np.random.default_rng(0)
     nuisance = amount_of_nuisance(difficulty)
@@ -239,15 +239,17 @@ def print_observers(difficulty: float, count: int = 12_000) -> None:
         aucs = [roc_auc_score(label, severity)]
         half = count // 2
         for seen in (masses, views):
-            cues = np.array([[getattr(mass, cue) for cue in CUES] for mass in seen])
+            values = np.array([[getattr(mass, name) for name in DESCRIPTORS] for mass in seen])
             model = HistGradientBoostingClassifier(max_iter=120, max_depth=4, random_state=0)
-            model.fit(cues[:half], label[:half])
-            aucs.append(roc_auc_score(label[half:], model.decision_function(cues[half:])))
+            model.fit(values[:half], label[:half])
+            aucs.append(roc_auc_score(label[half:], model.decision_function(values[half:])))
             if seen is masses:
-                rates = [np.mean(cues[label == k] > 0.5, axis=0).round(2).tolist() for k in (1, 0)]
+                rates = [
+                    np.mean(values[label == k] > 0.5, axis=0).round(2).tolist() for k in (1, 0)
+                ]
         print(
-            f"{kind}: AUC of the severity {aucs[0]:.3f}, of the cues {aucs[1]:.3f}, of the cues of"
-            f" one view {aucs[2]:.3f}; cues above 0.5, malignant {rates[0]}, benign {rates[1]}"
+            f"{kind}: AUC of the severity {aucs[0]:.3f}, of the descriptors {aucs[1]:.3f}, of those"
+            f" in one view {aucs[2]:.3f}; above 0.5, malignant {rates[0]}, benign {rates[1]}"
         )
 
 
@@ -257,14 +259,14 @@ def draw_lesions(c: config.ConfigDict, path: Path) -> None:
     data, values = c.data.phantom, {0: [], 1: []}
     p = Parameters("sfm", data.cases, data.seed, data.difficulty, 1.0, 0.0, data.malignant_fraction)
     film = RECEPTORS["sfm"]
-    for fate in plan_cases(p):
-        case = simulate_case("sfm", data.seed, fate.number, fate.looks_malignant, data.difficulty)
+    for plan in plan_cases(p):
+        case = simulate_case("sfm", data.seed, plan.number, plan.looks_malignant, data.difficulty)
         for view in case.views:
             gray = ndimage.zoom(view.stored, 0.25, order=1).astype(float) / film.gray_per_od
             mark = view.mark[::4, ::4][: gray.shape[0], : gray.shape[1]]
             centre = ndimage.center_of_mass(mark)
             contrast = _contrast(gray, *centre, case.mass.diameter_mm / 2 / MM_PER_PIXEL)
-            values[int(fate.malignant)].append((case.mass.diameter_mm, contrast))
+            values[int(plan.malignant)].append((case.mass.diameter_mm, contrast))
     names = ("longest diameter (mm)", "contrast in OD (sfm)")
     for column, (axis, name) in enumerate(zip(axes, names, strict=True)):
         parts = [np.array(values[label])[:, column] for label in (0, 1)]

@@ -37,7 +37,7 @@ from mtl_jax.io.read_csv import read_csv
 from mtl_jax.training import malloc
 from mtl_jax.types import InputError
 
-SEEDS = range(400, 416)
+SEEDS = range(420, 436)
 SHARED, UNRELATED = 1.0, 0.0
 COLOURS = {UNRELATED: "#747d88", SHARED: "#2f9e7b"}
 
@@ -143,17 +143,18 @@ def study_config(seed: int, shared_signal: float, cache: Path) -> ConfigDict:
 
 
 def measure(folder: Path, seeds: Iterable[int]) -> list[Row]:
-    """Run the studies of the seeds that `folder`/studies.csv lacks, and return all its rows.
+    """Run the studies of the seeds that `folder`/studies.csv lacks, and return those of `seeds`.
 
     The scores of each seed are kept in `folder`/seed-N; images and networks are deleted.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    seeds = list(seeds)
     for seed in seeds:
         before = read(folder)
         if seed not in {row.seed for row in before}:
             rows = [*before, *_studies(folder, seed)]
             atomic.write_text(folder / "studies.csv", _text(rows))
-    return read(folder)
+    return [row for row in read(folder) if row.seed in seeds]
 
 
 def read(folder: Path) -> list[Row]:

@@ -1,8 +1,8 @@
 """Simulate a case: a lesion in a breast in one or two views.
 
 Attenuation is that at 20 keV (Johns & Yaffe 1987, Phys. Med. Biol. 32 675). The compressed
-thickness is within 59 ± 16 mm, and the density is that of a dense part of a breast, whose mean
-density is 19% (Yaffe et al. 2009, Med. Phys. 36 5437).
+thickness is 40 to 62 mm (59 ± 16 mm in Yaffe et al. 2009, Med. Phys. 36 5437), and the density that
+of a dense part of a breast, whose mean density is 19% (same source).
 """
 
 from typing import NamedTuple
@@ -51,7 +51,7 @@ class Breast(NamedTuple):
 
     laterality: str
     compressed_mm: float
-    density: float  # fibroglandular fraction around the lesion
+    density: float  # fibroglandular fraction around the lesion, without overlapping tissue
     contrast_mm: float  # standard deviation of the fibroglandular thickness
     exposure: float  # log10 of the ratio of the exposure to its target
 
@@ -68,8 +68,8 @@ class Case(NamedTuple):
 def simulate_case(kind: str, seed: int, number: int, malignant: bool, difficulty: float) -> Case:
     """Return case `number` of a collection of `kind`, a deterministic function of the arguments.
 
-    `malignant` selects the distribution of the mass; `difficulty` is 0 (classes separated) to 1
-    (equal distributions).
+    `malignant` selects the distribution of the severity; `difficulty` is 0 (classes separated, no
+    nuisance) to 1 (equal distributions).
     """
     shared_rng, *view_rngs = (make_generator(kind, seed, number, part) for part in range(3))
     severity = sample_severity(shared_rng, malignant, difficulty)
@@ -103,8 +103,8 @@ def _view(
 ) -> View:
     receptor = RECEPTORS[kind]
     pixels = round(SIDE_MM / GRID_MM)
-    mass = sample_projection(rng, mass, nuisance)
-    rendered = render_mass(rng, mass, pixels, GRID_MM)
+    shown = sample_projection(rng, mass, nuisance)
+    rendered = render_mass(rng, shown, pixels, GRID_MM)
     gland = make_tissue(
         rng, pixels, GRID_MM, breast.compressed_mm, breast.density, breast.contrast_mm
     )
@@ -112,11 +112,14 @@ def _view(
     # The mass, and the tissue above and below it, displace a mixture of fat and gland. That tissue
     # hides the margin of the mass, and its ligaments cross it.
     attenuation = GLAND + (CARCINOMA - GLAND) * mass.indistinctness
-    fraction = gland / np.float32(breast.compressed_mm)
+    compressed_mm = np.float32(breast.compressed_mm)
+    fraction = gland / compressed_mm
     displaced = np.float32(FAT) + np.float32(GLAND - FAT) * fraction
     absorption = np.float32(GLAND - FAT) * gland
-    absorption = absorption + rendered.thickness * (np.float32(attenuation) - displaced)
+    thickness = np.minimum(rendered.thickness, compressed_mm)
+    absorption = absorption + thickness * (np.float32(attenuation) - displaced)
     overlap = np.float32(nuisance) * make_overlap(rng, pixels, GRID_MM)
+    overlap = np.minimum(overlap, compressed_mm - thickness)
     absorption += overlap * (np.float32(GLAND) - displaced)
     target = (GLAND - FAT) * breast.compressed_mm * breast.density
     primary = np.exp(np.float32(target) - absorption)
@@ -126,7 +129,7 @@ def _view(
     if receptor.pixel_mm < GRID_MM:
         fluence = _halve_pixels(_halve_pixels(fluence).T).T
         mark = mark.repeat(2, 0).repeat(2, 1)
-    return View(name, receptor.acquire(rng, fluence), mark, mass)
+    return View(name, receptor.acquire(rng, fluence), mark, shown)
 
 
 def _shift(body: np.ndarray, pixels: np.ndarray) -> np.ndarray:

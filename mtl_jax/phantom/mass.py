@@ -13,7 +13,7 @@ SPICULE_MM = 0.16  # standard deviation of a spicule's cross-section
 
 @dataclass(frozen=True)
 class Mass:
-    """Parameters of a lesion that both views share; the last four are from 0 (benign) to 1."""
+    """A lesion, or what a view shows of it; the last four, its descriptors, are from 0 to 1."""
 
     diameter_mm: float  # longest
     aspect: float  # ratio of the long to the short axis
@@ -57,9 +57,7 @@ def render_mass(rng: np.random.Generator, mass: Mass, pixels: int, pixel_mm: flo
     margin_mm = 0.1 + 0.9 * mass.indistinctness
     profile = ndimage.gaussian_filter(profile, margin_mm / pixel_mm, truncate=3)
     grain = 1 + np.float32(0.06 + 0.10 * mass.irregularity) * texture
-    # A mass with an indistinct margin is thicker, which makes the contrast of both classes equal.
-    peak = np.float32(mass.thickness_mm * (1 + 0.8 * mass.indistinctness))
-    thickness = peak * profile * np.clip(grain, 0.5, 1.5)
+    thickness = np.float32(mass.thickness_mm) * profile * np.clip(grain, 0.5, 1.5)
     if mass.halo:
         ring = np.exp(-0.5 * ((distance - outline - 0.5) / np.float32(0.35)) ** 2)
         thickness -= np.float32(1.1 * (1 - mass.indistinctness)) * ring

@@ -11,7 +11,7 @@ SPECTRUM_EXPONENT = 2.54
 SEPTA_SHARE = 0.4  # of the amplitude: the absolute value of a smoother field, similar to septa
 SEPTA_EXPONENT = 3.6  # of that field; the absolute value reduces it
 MEAN_LIGAMENTS = 14  # mean number of single fibres, straight for a few mm
-ISLAND_EXPONENT = 4.0  # islands of dense tissue are smooth, and cover a quarter of an image
+ISLAND_EXPONENT = 4.0  # islands of dense tissue are smooth, and cover a third of an image
 ISLAND_MM = (1.0, 11.0)  # thickness of the islands of an image
 COARSE = 4  # pixels of the grid on which they are made
 
