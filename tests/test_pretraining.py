@@ -36,7 +36,7 @@ KEY = jax.random.key(3)
 
 @pytest.mark.parametrize("with_shapes", [True, False])
 def test_batch_depends_on_its_key_and_has_all_classes_equally_often(with_shapes: bool) -> None:
-    task = SyntheticTask(KEY, 8, 16, 8, shapes=with_shapes)
+    task = SyntheticTask(KEY, 8, 16, 8, with_shapes=with_shapes)
     first, second = task.train_batches(0, 64)
     assert first.image.shape == (8, 64, 64, 1) and np.isfinite(first.image).all()
     assert (next(task.train_batches(0, 64)).image == first.image).all()

@@ -7,7 +7,7 @@ evidence about patients.
 
 A study is `configs/mttl.py:demo` without analyses: a target of about 60 training views and 300 test
 lesions, two other collections of about 250 views, single-task and multi-task learning with the same
-number of steps. If the labels of the other collections follow the signs of malignancy
+number of steps. If the labels of the other collections follow the appearance of the masses
 (`shared_signal` 1), what is the mean gain of multi-task learning? If they are random (0), what is
 the mean difference? Labels without meaning can do harm, so zero or less is expected.
 
@@ -124,7 +124,10 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         axis.fill_between([position - 0.4, position + 0.4], low, high, color=colour, alpha=0.25)
         axis.hlines(mean, position - 0.4, position + 0.4, color="black")
     axis.axhline(0, lw=0.6, color="black", ls=":")
-    axis.set_xticks([0, 1], ["random labels\n(shared_signal 0)", "same signs\n(shared_signal 1)"])
+    axis.set_xticks(
+        [0, 1],
+        ["random labels\n(shared_signal 0)", "labels follow the appearance\n(shared_signal 1)"],
+    )
     axis.set_ylabel("AUC, multi-task − single-task")
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)

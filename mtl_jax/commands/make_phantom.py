@@ -45,14 +45,14 @@ def main(arguments: list[str] | None = None) -> int:
         "--shared-signal",
         type=float,
         default=phantom.shared_signal,
-        help="how far the labels of the other collections depend on the malignancy features of the"
-        f" target, from 0 (not at all) to 1 (as in the target) {shown}",
+        help="how far the labels of the other collections depend on the appearance of the masses,"
+        f" from 0 (random labels) to 1 (as in the target) {shown}",
     )
     parser.add_argument(
         "--target",
         choices=RECEPTORS,
         default=c.data.target,
-        help=f"collection whose labels always depend on the malignancy features {shown}",
+        help=f"collection whose labels always depend on the appearance {shown}",
     )
     parser.add_argument(
         "--test-fraction",

@@ -19,7 +19,7 @@ class Family(NamedTuple):
     """A group of classes that one function renders."""
 
     classes: int
-    eighths: int  # of a batch of all, so that all classes are equally frequent
+    weight: int  # share of a batch, so that all classes are equally frequent
     render: Callable[[jax.Array, jax.Array, int], jax.Array]
 
 
@@ -33,28 +33,24 @@ FAMILIES = {
 SHAPES = ("outlines", "rays")  # whose lobes and rays the masses of the phantom have, too
 
 
-def select_families(shapes: bool) -> dict[str, Family]:
+def select_families(with_shapes: bool) -> dict[str, Family]:
     """Return the families of classes, with or without those of shapes."""
-    return {name: f for name, f in FAMILIES.items() if shapes or name not in SHAPES}
-
-
-def count_classes(shapes: bool) -> int:
-    return sum(family.classes for family in select_families(shapes).values())
+    return {name: f for name, f in FAMILIES.items() if with_shapes or name not in SHAPES}
 
 
 def make_batch(
-    key: jax.Array, count: int, size: int, shapes: bool = True
+    key: jax.Array, count: int, size: int, with_shapes: bool
 ) -> tuple[jax.Array, jax.Array]:
     """Return `count` images (n, size, size, 1) of about mean 0 and variance 1, and labels (n,).
 
-    `count` is a multiple of 8. The batch is a function of `key` and `shapes` alone.
+    `count` is a multiple of 8. The batch is a function of `key` and `with_shapes` alone.
     """
-    families = select_families(shapes)
-    eighths = sum(family.eighths for family in families.values())
+    families = select_families(with_shapes)
+    total = sum(family.weight for family in families.values())
     images, labels, first_class = [], [], 0
     for number, family in enumerate(families.values()):
         label_key, image_key = jax.random.split(jax.random.fold_in(key, number))
-        n = count * family.eighths // eighths
+        n = count * family.weight // total
         label = jax.random.randint(label_key, (n,), 0, family.classes)
         images.append(standardize(family.render(image_key, label, size)))
         labels.append(first_class + label)

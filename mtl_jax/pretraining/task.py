@@ -48,12 +48,12 @@ class SyntheticTask:
         batch_size: int,
         images_per_epoch: int,
         validation_images: int,
-        shapes: bool,
+        with_shapes: bool,
     ) -> None:
-        families = ", ".join(synthetic.select_families(shapes))
-        self.name = f"synthetic images ({families}), no photographs"
-        self.classes = synthetic.count_classes(shapes)
-        self._shapes = shapes
+        families = synthetic.select_families(with_shapes)
+        self.name = f"synthetic images ({', '.join(families)}), no photographs"
+        self.classes = sum(family.classes for family in families.values())
+        self._with_shapes = with_shapes
         self._train_key, self._validation_key = jax.random.split(key)
         self._batch_size = batch_size
         self.steps = -(-images_per_epoch // batch_size)
@@ -70,10 +70,10 @@ class SyntheticTask:
     def _batches(self, key: jax.Array, steps: int, size: int) -> Iterator[Examples]:
         for step in range(steps):
             step_key = jax.random.fold_in(key, step)
-            yield _make_batch(step_key, self._batch_size, size, self._shapes)
+            yield _make_batch(step_key, self._batch_size, size, self._with_shapes)
 
 
 @partial(jax.jit, static_argnums=(1, 2, 3))
-def _make_batch(key: jax.Array, count: int, size: int, shapes: bool) -> Examples:
-    image, label = synthetic.make_batch(key, count, size, shapes)
+def _make_batch(key: jax.Array, count: int, size: int, with_shapes: bool) -> Examples:
+    image, label = synthetic.make_batch(key, count, size, with_shapes)
     return Examples(image, label, jnp.ones(count))
