@@ -13,6 +13,8 @@ import activation_proxy as proxy
 import phantom_curve
 from activation_proxy import Features
 
+from mtl_jax.data.sources.phantom import GENERATOR_VERSION
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -41,6 +43,26 @@ def test_the_interval_of_a_mean_is_that_of_scipy() -> None:
     mean, low, high = proxy.mean_interval(values)
     expected = stats.t.interval(0.95, 3, values.mean(), stats.sem(values))
     assert (mean, low, high) == pytest.approx((values.mean(), *expected))
+
+
+def test_the_interval_of_a_difference_adds_variances() -> None:
+    a, b = np.array([[0.7], [0.67], [0.73]]), np.array([[0.6], [0.56], [0.64]])
+    value, low, high = proxy.difference(a, b)
+    assert (value[0], high[0] - value[0]) == pytest.approx((0.1, 0.05))
+    assert value[0] - low[0] == pytest.approx(0.05)
+
+
+@pytest.mark.slow
+def test_the_jackknife_of_a_learning_curve_has_the_deviation_over_independent_collections() -> None:
+    def curve(data: Features) -> np.ndarray:
+        return proxy.learning_curve(data, (240,), draws=10)
+
+    curves = [curve(gaussian(800, 1.0, 60, seed)) for seed in range(30)]
+    widths = [
+        (high - low) / 2 / stats.t.ppf(0.975, 9)
+        for _, low, high in (proxy.jackknife(curve, [gaussian(800, 1.0, 60, k)]) for k in range(12))
+    ]
+    assert np.mean(widths) == pytest.approx(np.std(curves, ddof=1), rel=0.6)
 
 
 def test_a_learning_curve_rises_to_the_best_auc() -> None:
@@ -78,6 +100,7 @@ def read_rows(name: str) -> list[dict[str, str]]:
 
 def test_the_phantom_is_within_0_03_of_films_at_every_size_in_the_measured_curve() -> None:
     rows = [row for row in read_rows("phantom_curve.csv") if row["weights"] == "imagenet"]
+    assert {int(row["generator"]) for row in rows} == {GENERATOR_VERSION}
     auc = {(row["source"], row["training views"]): float(row["auc"]) for row in rows}
     sizes = [size for source, size in auc if source == "films"]
     assert list(map(int, sizes)) == list(phantom_curve.SIZES)

@@ -98,6 +98,13 @@ def mean_interval(
     return mean, mean - half, mean + half
 
 
+def difference(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Return a - b and its interval, of independent values with symmetric intervals."""
+    value = a[0] - b[0]
+    half = np.hypot(a[2] - a[0], b[2] - b[0])
+    return value, value - half, value + half
+
+
 def _draw(train: Features, test: Features, size: int, seed: int) -> float:
     training_cases = _split(train.case, seed)[1]
     views = np.cumsum([np.sum(train.case == case) for case in training_cases])

@@ -5,7 +5,7 @@
       --films manifest:real_films/dmid/manifest.csv
 
 By logistic regression on frozen activations (tools/activation_proxy.py), with the weights of
-`--weights`. Without `--films`, the phantom alone. docs/real_films.md tells how to obtain the films;
+`--weights`. Without `--films`, the phantom alone. docs/real_films.md says how to obtain the films;
 their official test set is left alone. Writes phantom-curve.svg, phantom_curve.csv and
 phantom_transfer.csv. The phantom has several independent collections, whose seeds were not used in
 its calibration; its intervals are of their mean. Those of films leave out groups of patients.
@@ -14,6 +14,7 @@ Phantom results: simulated images, not evidence about patients.
 
 import argparse
 import csv
+import itertools
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -28,6 +29,7 @@ from matplotlib import pyplot as plt
 import mtl_jax
 from mtl_jax import weights
 from mtl_jax.data import ingest
+from mtl_jax.data.sources.phantom import GENERATOR_VERSION
 from mtl_jax.io import command_line, paths
 from mtl_jax.phantom.receptor import RECEPTORS
 from mtl_jax.types import InputError, Params
@@ -64,7 +66,11 @@ def main(arguments: list[str] | None = None) -> int:
         params = {
             name: weights.find(name).params for name in args.weights or ("imagenet", "shipped")
         }
-        films = [_films(spec, params) for spec in args.films]
+        films, film_names = [], []
+        for spec in args.films:
+            film_name, features = _films(spec, params)
+            film_names.append(film_name)
+            films.append(features)
         phantoms = [
             {kind: _phantom(kind, SEED + k, params) for kind in RECEPTORS}
             for k in range(args.collections)
@@ -76,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
             curves += measure_curves(
                 name, of_films[:1], [p["sfm"] for p in of_phantoms], args.draws
             )
-            transfers += measure_transfer(name, of_films, args.films, of_phantoms, args.draws)
+            transfers += measure_transfer(name, of_films, film_names, of_phantoms, args.draws)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -90,41 +96,46 @@ def main(arguments: list[str] | None = None) -> int:
 def measure_curves(
     name: str, films: Sequence[Features], phantoms: Sequence[Features], draws: int
 ) -> list[Row]:
-    """Return the learning curves with the weights `name`."""
-    rows = []
+    """Return the learning curves with the weights `name`, and the phantom's minus the films'."""
+    curve = proxy.mean_interval([proxy.learning_curve(p, SIZES, draws) for p in phantoms])
+    rows = _curve_rows("phantom", name, SIZES, curve)
     for data in films:
         sizes = [size for size in SIZES if size <= len(data.label) * 2 / 3]
-        curve = proxy.jackknife(lambda d, s=sizes: proxy.learning_curve(d, s, draws), [data])
-        rows += _curve_rows("films", name, sizes, curve)
-    curve = proxy.mean_interval([proxy.learning_curve(p, SIZES, draws) for p in phantoms])
-    return rows + _curve_rows("phantom", name, SIZES, curve)
+        of_films = proxy.jackknife(lambda d, s=sizes: proxy.learning_curve(d, s, draws), [data])
+        rows += _curve_rows("films", name, sizes, of_films)
+        difference = proxy.difference([part[: len(sizes)] for part in curve], of_films)
+        rows += _curve_rows("phantom - films", name, sizes, difference)
+    return rows
 
 
 def measure_transfer(
     name: str,
     films: Sequence[Features],
-    specs: Sequence[str],
+    film_names: Sequence[str],
     phantoms: Sequence[dict[str, Features]],
     draws: int,
 ) -> list[Row]:
-    """Return the AUC of each collection after training on each, with the weights `name`."""
+    """Return the AUC on each collection after training on each, with the weights `name`.
+
+    The loss is the AUC after training on the collection itself minus that after training on the
+    other, on the same held-out cases.
+    """
     rows: list[Row] = []
-    names = [Path(spec.partition(":")[2]).parent.name for spec in specs]
-    for train_name, train in zip(names, films, strict=True):
-        for test_name, test in zip(names, films, strict=True):
-            same = train_name == test_name
-            interval = proxy.jackknife(
-                lambda a, b=None: proxy.transfer(a, a if b is None else b, TRANSFER_VIEWS, draws),
-                [train] if same else [train, test],
-            )
-            rows.append(("films", name, f"{train_name} / {test_name}", *map(float, interval)))
-    for train_kind in RECEPTORS:
-        for test_kind in RECEPTORS:
-            values = [
-                proxy.transfer(p[train_kind], p[test_kind], TRANSFER_VIEWS, draws) for p in phantoms
-            ]
-            interval = proxy.mean_interval(values)
-            rows.append(("phantom", name, f"{train_kind} / {test_kind}", *map(float, interval)))
+
+    def measure(train: Features, test: Features) -> np.ndarray:
+        own = proxy.transfer(test, test, TRANSFER_VIEWS, draws)
+        other = proxy.transfer(train, test, TRANSFER_VIEWS, draws)
+        return np.array([own, other, own - other])
+
+    def add(source: str, train: str, test: str, result: tuple[np.ndarray, ...]) -> None:
+        for quantity, *values in zip(("own", "other", "loss"), *result, strict=True):
+            rows.append((source, name, f"{quantity}: {train} / {test}", *map(float, values)))
+
+    for i, j in itertools.permutations(range(len(films)), 2):
+        add("films", film_names[i], film_names[j], proxy.jackknife(measure, [films[i], films[j]]))
+    for train, test in itertools.permutations(RECEPTORS, 2):
+        results = [measure(p[train], p[test]) for p in phantoms]
+        add("phantom", train, test, proxy.mean_interval(results))
     return rows
 
 
@@ -169,18 +180,24 @@ def _phantom(kind: str, seed: int, params: dict[str, Params]) -> dict[str, Featu
     c = mtl_jax.load_config("sttl")
     c.data.phantom.cases, c.data.phantom.seed = CASES, seed
     c.data.phantom.test_fraction, c.data.phantom.malignant_fraction = 0.0, 0.5
-    return _load(f"phantom:{kind}", c.data.to_dict(), params)
+    return _load(f"phantom:{kind}", c.data.to_dict(), params)[1]
 
 
-def _films(spec: str, params: dict[str, Params]) -> dict[str, Features]:
+def _films(spec: str, params: dict[str, Params]) -> tuple[str, dict[str, Features]]:
     return _load(spec, mtl_jax.load_config("real_films").data.to_dict(), params)
 
 
-def _load(spec: str, data: dict[str, object], params: dict[str, Params]) -> dict[str, Features]:
-    """Return the features with each set of weights; images and shards are deleted."""
+def _load(
+    spec: str, data: dict[str, object], params: dict[str, Params]
+) -> tuple[str, dict[str, Features]]:
+    """Return the collection's name, and its features with each set of weights.
+
+    Images and shards are deleted.
+    """
     with tempfile.TemporaryDirectory() as folder:
         rois = ingest.load(spec, Path(folder), *ingest.read_settings(data, Path(folder)))
-        return {name: proxy.compute_features(rois, values) for name, values in params.items()}
+        features = {name: proxy.compute_features(rois, values) for name, values in params.items()}
+        return rois.name, features
 
 
 def _curve_rows(
@@ -194,8 +211,12 @@ def _write(path: Path, column: str, rows: Sequence[Row]) -> None:
     """Write a table and print it."""
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("source", "weights", column, "auc", "low", "high"))
-        writer.writerows((*row[:3], *(f"{min(max(v, 0), 1):.3f}" for v in row[3:])) for row in rows)
+        writer.writerow(("generator", "source", "weights", column, "auc", "low", "high"))
+        for *key, value, low, high in rows:
+            bounds = (value, low, high)
+            if not key[0].startswith("phantom -") and not str(key[2]).startswith("loss"):
+                bounds = np.clip(bounds, 0, 1)  # of an AUC
+            writer.writerow((GENERATOR_VERSION, *key, *(f"{bound:.3f}" for bound in bounds)))
     print(path.read_text(encoding="utf-8"), end="")
 
 
