@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
@@ -61,3 +62,39 @@ def test_rows_are_kept_and_only_missing_seeds_are_run(
     assert {row.seed for row in instrument.read(tmp_path)} == {1, 2, 103}
     instrument.draw(instrument.read(tmp_path), tmp_path / "figure.svg")
     assert (tmp_path / "figure.svg").read_bytes().startswith(b"<?xml")
+
+
+@pytest.mark.parametrize(("a", "sign"), [("mttl", 1), ("sttl", -1)])
+def test_the_difference_is_positive_if_multi_task_learning_is_better(a: str, sign: int) -> None:
+    aucs = {"mttl": 0.72, "sttl": 0.61}
+    b = "sttl" if a == "mttl" else "mttl"
+    row = {"a": a, "b": b, "auc_a": aucs[a], "auc_b": aucs[b], "delta": sign * 0.11, "se": 0.03}
+    row |= {"task": "sfm", "unit": "lesion", "method": "obuchowski"}
+    others = [row | {"unit": "view"}, row | {"method": "bootstrap"}, row | {"task": "dm"}]
+    results = {"target": "sfm", "comparisons": [*others, row]}
+    assert instrument._row(5, 1.0, results) == Row(5, 1.0, 0.72, 0.61, pytest.approx(0.11), 0.03)
+
+
+@pytest.mark.slow
+def test_both_studies_of_a_seed_share_the_single_task_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = instrument.study_config
+
+    def small(seed: int, shared_signal: float, cache: Path) -> ConfigDict:
+        c = config(seed, shared_signal, cache)
+        c.data.phantom.cases, c.data.phantom.target_cases, c.train.epochs = 6, 20, 1
+        c.data.phantom.test_fraction = 0.5
+        return c
+
+    monkeypatch.setattr(instrument, "study_config", small)
+    shared, unrelated = instrument.measure(tmp_path, [3])
+    assert (shared.shared_signal, unrelated.shared_signal) == (1.0, 0.0)
+    assert shared.sttl == unrelated.sttl
+    for row in (shared, unrelated):
+        assert row.delta == pytest.approx(row.mttl - row.sttl)
+    folders = [tmp_path / "seed-3" / f"shared-{signal}" / "runs" for signal in (0, 1)]
+    for approach, equal in (("sttl", True), ("mttl", False)):
+        first, second = (next(folder.glob(f"{approach}-*/scores.csv")) for folder in folders)
+        assert (first.read_bytes() == second.read_bytes()) == equal
+    assert not (tmp_path / "cache-3").exists()
