@@ -84,5 +84,7 @@ def test_transfer_is_evaluated_on_the_other_collection() -> None:
 def test_an_invalid_option_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert phantom_curve.main(["--out", str(tmp_path), "--collections", "1"]) == 2
     assert phantom_curve.main(["--out", str(tmp_path), "--weights", "nothing"]) == 2
+    assert phantom_curve.main(["--out", str(tmp_path), "--draws", "0"]) == 2
     errors = capsys.readouterr().err.splitlines()
-    assert len(errors) == 2 and "--collections=1 is invalid" in errors[0]
+    assert len(errors) == 3 and "--collections=1 is invalid" in errors[0]
+    assert "--draws=0 is invalid" in errors[2]

@@ -63,6 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if args.collections < 2:
             raise InputError(f"--collections={args.collections} is invalid: expected at least 2")
+        if args.draws < 1:
+            raise InputError(f"--draws={args.draws} is invalid: expected at least 1")
         params = {
             name: weights.find(name).params for name in args.weights or ("imagenet", "shipped")
         }
