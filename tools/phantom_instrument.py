@@ -1,9 +1,10 @@
 """Run many phantom studies with known answers, and print what the pipeline finds.
 
     python tools/phantom_instrument.py --out runs/instrument --figure docs/phantom-instrument.svg
+    python tools/phantom_instrument.py --out runs/demo_seeds --first 0 --seeds 10 --shared-only
 
-Rerun the same command to resume it with the missing seeds. Phantom results: simulated images, not
-evidence about patients.
+The second is the demo with ten seeds. Rerun the same command to resume it with the missing studies.
+Phantom results: simulated images, not evidence about patients.
 
 A study is `configs/mttl.py:demo` without analyses: a target of about 60 training views and 300 test
 lesions, two other collections of about 250 views, single-task and multi-task learning with the same
@@ -17,6 +18,7 @@ run; the pilots had the seeds 1000 and 1001.
 """
 
 import argparse
+import itertools
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -39,7 +41,10 @@ from mtl_jax.types import InputError
 
 SEEDS = range(420, 436)
 SHARED, UNRELATED = 1.0, 0.0
-COLOURS = {UNRELATED: "#747d88", SHARED: "#2f9e7b"}
+LABELS = {
+    UNRELATED: ("#747d88", "random labels"),
+    SHARED: ("#2f9e7b", "labels follow the appearance"),
+}
 
 
 class Row(NamedTuple):
@@ -53,19 +58,6 @@ class Row(NamedTuple):
     se: float
 
 
-class Summary(NamedTuple):
-    """Results of n studies at each value of `shared_signal`.
-
-    `shared`, `unrelated` and `gain` are the mean difference with its 95% interval (t) at 1, at 0,
-    and of 1 - 0 by seed.
-    """
-
-    n: int
-    shared: tuple[float, float, float]
-    unrelated: tuple[float, float, float]
-    gain: tuple[float, float, float]
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__.partition("\n\nA study")[0],
@@ -76,13 +68,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=count, help="how many (%(default)s)")
     parser.add_argument("--out", type=paths.path, required=True, help="folder of the studies")
     parser.add_argument("--figure", type=paths.path, help="an SVG to draw")
+    parser.add_argument(
+        "--shared-only", action="store_true", help="without the studies of random labels"
+    )
     args = parser.parse_args(arguments)
     malloc.keep_freed_memory()
     try:
         environment.start_jax()
         if args.seeds < 2:
             raise InputError(f"--seeds={args.seeds} is invalid: expected an integer >= 2")
-        rows = measure(args.out, range(args.first, args.first + args.seeds))
+        signals = (SHARED,) if args.shared_only else (SHARED, UNRELATED)
+        rows = measure(args.out, range(args.first, args.first + args.seeds), signals)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -93,13 +89,8 @@ def main(arguments: list[str] | None = None) -> int:
             f" = {row.delta:+.3f} ({row.delta - 1.96 * row.se:+.3f}"
             f" to {row.delta + 1.96 * row.se:+.3f})"
         )
-    summary = summarize(rows)
-    print(f"phantom results, {summary.n} seeds, multi-task - single-task, 95% intervals (t)")
-    for name, (mean, low, high) in (
-        ("shared_signal 1", summary.shared),
-        ("shared_signal 0", summary.unrelated),
-        ("1 - 0, by seed", summary.gain),
-    ):
+    print(f"phantom results, {args.seeds} seeds, multi-task - single-task, 95% intervals (t)")
+    for name, (mean, low, high) in summarize(rows).items():
         print(f"{name}: mean difference {mean:+.3f} ({low:+.3f} to {high:+.3f})")
     if args.figure:
         draw(rows, args.figure)
@@ -112,21 +103,21 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     plt.rcParams |= {"font.size": 9, "svg.hashsalt": "phantom", "axes.spines.top": False}
     plt.rcParams |= {"axes.spines.right": False, "figure.constrained_layout.use": True}
     figure, axis = plt.subplots(figsize=(7.2, 2.8))
-    summary = summarize(rows)
-    means = {UNRELATED: summary.unrelated, SHARED: summary.shared}
-    for position, (signal, colour) in enumerate(COLOURS.items()):
+    means = summarize(rows)
+    signals = [signal for signal in LABELS if any(row.shared_signal == signal for row in rows)]
+    for position, signal in enumerate(signals):
+        colour, _ = LABELS[signal]
         studies = sorted(row for row in rows if row.shared_signal == signal)
         x = position + np.linspace(-0.3, 0.3, len(studies))
         delta = np.array([row.delta for row in studies])
         error = 1.96 * np.array([row.se for row in studies])
         axis.errorbar(x, delta, error, fmt="o", ms=3.5, lw=0.8, color=colour)
-        mean, low, high = means[signal]
+        mean, low, high = means[f"shared_signal {signal:g}"]
         axis.fill_between([position - 0.4, position + 0.4], low, high, color=colour, alpha=0.25)
         axis.hlines(mean, position - 0.4, position + 0.4, color="black")
     axis.axhline(0, lw=0.6, color="black", ls=":")
     axis.set_xticks(
-        [0, 1],
-        ["random labels\n(shared_signal 0)", "labels follow the appearance\n(shared_signal 1)"],
+        range(len(signals)), [f"{LABELS[s][1]}\n(shared_signal {s:g})" for s in signals]
     )
     axis.set_ylabel("AUC, multi-task − single-task")
     figure.savefig(path, metadata={"Date": None})
@@ -145,36 +136,43 @@ def study_config(seed: int, shared_signal: float, cache: Path) -> ConfigDict:
     return c
 
 
-def measure(folder: Path, seeds: Iterable[int]) -> list[Row]:
-    """Run the studies of the seeds that `folder`/studies.csv lacks, and return those of `seeds`.
+def measure(
+    folder: Path, seeds: Iterable[int], signals: Sequence[float] = (SHARED, UNRELATED)
+) -> list[Row]:
+    """Run the studies that `folder`/studies.csv lacks, and return those of `seeds` and `signals`.
 
     The scores of each seed are kept in `folder`/seed-N; images and networks are deleted.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    seeds = list(seeds)
-    for seed in seeds:
-        before = read(folder)
-        if seed not in {row.seed for row in before}:
-            rows = [*before, *_studies(folder, seed)]
-            atomic.write_text(folder / "studies.csv", _text(rows))
-    return [row for row in read(folder) if row.seed in seeds]
+    path, wanted = folder / "studies.csv", list(itertools.product(seeds, signals))
+    for seed, group in itertools.groupby(wanted, key=lambda study: study[0]):
+        done = read(path)
+        keys = {(row.seed, row.shared_signal) for row in done}
+        missing = [signal for _, signal in group if (seed, signal) not in keys]
+        if missing:
+            atomic.write_text(path, _text([*done, *_studies(folder, seed, missing)]))
+    return [row for row in read(path) if (row.seed, row.shared_signal) in wanted]
 
 
-def read(folder: Path) -> list[Row]:
-    path = folder / "studies.csv"
+def read(path: Path) -> list[Row]:
+    """Return the studies of a table, none if it does not exist."""
     if not path.exists():
         return []
     lines = read_csv(path).to_dict("records")
     return [Row(int(line.pop("seed")), **{k: float(v) for k, v in line.items()}) for line in lines]
 
 
-def summarize(rows: Sequence[Row]) -> Summary:
+def summarize(rows: Sequence[Row]) -> dict[str, tuple[float, float, float]]:
+    """Return the mean difference with its 95% interval (t) at each shared signal, and of 1 - 0."""
     ordered = sorted(rows, key=lambda row: row.seed)
-    shared, unrelated = (
-        np.array([row.delta for row in ordered if row.shared_signal == signal])
-        for signal in (SHARED, UNRELATED)
-    )
-    return Summary(len(shared), *map(_mean, (shared, unrelated, shared - unrelated)))
+    delta = {
+        signal: np.array([row.delta for row in ordered if row.shared_signal == signal])
+        for signal in sorted({row.shared_signal for row in rows}, reverse=True)
+    }
+    means = {f"shared_signal {signal:g}": _mean(values) for signal, values in delta.items()}
+    if len(delta) == 2:
+        means["1 - 0, by seed"] = _mean(delta[SHARED] - delta[UNRELATED])
+    return means
 
 
 def _mean(values: np.ndarray) -> tuple[float, float, float]:
@@ -183,11 +181,11 @@ def _mean(values: np.ndarray) -> tuple[float, float, float]:
     return mean, mean - float(half), mean + float(half)
 
 
-def _studies(folder: Path, seed: int) -> list[Row]:
-    """Run both studies of one seed."""
+def _studies(folder: Path, seed: int, signals: Sequence[float]) -> list[Row]:
+    """Run the studies of one seed."""
     home, cache = folder / f"seed-{seed}", folder / f"cache-{seed}"
     rows = []
-    for signal in (SHARED, UNRELATED):
+    for signal in signals:
         work = home / f"shared-{signal:g}"
         if signal == UNRELATED:
             _copy_single_task_run(home / f"shared-{SHARED:g}", work)
