@@ -10,7 +10,7 @@ compares the mean AUCs on the test set. With ImageNet's weights and a collection
     --config.study=cross_validation --config.cross_validation.initializations=5
     --config.data.test_fraction=0.0
 
-`configs/transfer.py:demo` is for two CPU cores; docs/transfer.md has its results.
+`configs/transfer.py:demo` is for two CPU cores; docs/transfer.md has results.
 """
 
 from ml_collections import ConfigDict

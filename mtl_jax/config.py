@@ -189,7 +189,7 @@ def default() -> ConfigDict:
     c.data.phantom.target_cases = placeholder(int)  # in the target; None: as many as in the others
     c.data.phantom.seed = 0  # of the simulated images and labels
     c.data.phantom.difficulty = 0.4  # overlap of the classes, from 0 (none) to 1 (complete); 0.4
-    #     is about as hard as film mammograms (docs/phantom.md)
+    #     is about as hard as one collection of films (docs/phantom.md)
     c.data.phantom.shared_signal = 1.0  # how far the labels of the other collections depend on the
     #     appearance of the masses, from 0 (random labels) to 1 (as in the target)
     c.data.phantom.test_fraction = 0.4  # of the cases: the official test set

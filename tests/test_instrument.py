@@ -1,6 +1,7 @@
 """tools/phantom_instrument.py: its summary, its settings, and resuming."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,10 @@ import phantom_instrument as instrument
 from phantom_instrument import Row
 
 import mtl_jax
+from mtl_jax.data.sources.phantom import GENERATOR_VERSION
+from mtl_jax.types import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def rows(delta: float, count: int = 20) -> list[Row]:
@@ -20,8 +25,10 @@ def rows(delta: float, count: int = 20) -> list[Row]:
     study_rows = []
     for seed in range(count):
         difference = delta + 0.05 * rng.standard_normal()
-        study_rows.append(Row(seed, instrument.SHARED, 0.8, 0.8 - difference, difference, 0.05))
-        study_rows.append(Row(seed, instrument.UNRELATED, 0.7, 0.7, 0.0, 0.05))
+        study_rows.append(
+            Row(4, "id", seed, instrument.SHARED, 0.8, 0.8 - difference, difference, 0.05)
+        )
+        study_rows.append(Row(4, "id", seed, instrument.UNRELATED, 0.7, 0.7, 0.0, 0.05))
     return study_rows
 
 
@@ -29,9 +36,11 @@ def test_summary_has_means_and_t_intervals() -> None:
     summary = instrument.summarize(rows(0.1))
     delta = [row.delta for row in rows(0.1) if row.shared_signal == instrument.SHARED]
     interval = stats.t.interval(0.95, 19, np.mean(delta), stats.sem(delta))
-    assert summary.n == 20 and summary.shared == pytest.approx((np.mean(delta), *interval))
-    assert summary.unrelated == (0.0, 0.0, 0.0)
-    assert summary.gain == pytest.approx(summary.shared)  # each difference at 0 is 0
+    assert summary["shared_signal 1"] == pytest.approx((np.mean(delta), *interval))
+    assert summary["shared_signal 0"] == (0.0, 0.0, 0.0)
+    assert summary["1 - 0, by seed"] == pytest.approx(summary["shared_signal 1"])
+    one = [row for row in rows(0.1) if row.shared_signal == instrument.SHARED]
+    assert instrument.summarize(one) == {"shared_signal 1": summary["shared_signal 1"]}
 
 
 def test_studies_are_the_demo_and_differ_only_in_their_shared_signal(tmp_path: Path) -> None:
@@ -49,19 +58,45 @@ def test_studies_are_the_demo_and_differ_only_in_their_shared_signal(tmp_path: P
     assert shared.data.phantom == demo.data.phantom
 
 
-def test_rows_are_kept_and_only_missing_seeds_are_run(
+def test_rows_are_kept_and_only_missing_studies_are_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def study(folder: Path, seed: int) -> list[Row]:
-        return [Row(seed, signal, 0.7, 0.6, 0.1, 0.05) for signal in (1.0, 0.0)]
+    run: list[tuple[int, tuple[float, ...]]] = []
 
-    monkeypatch.setattr(instrument, "_studies", study)
-    assert len(instrument.measure(tmp_path, [1, 2])) == 4
-    monkeypatch.setattr(instrument, "_studies", lambda folder, seed: study(folder, seed + 100))
-    assert [row.seed for row in instrument.measure(tmp_path, [1, 3])] == [1, 1]
-    assert {row.seed for row in instrument.read(tmp_path)} == {1, 2, 103}
-    instrument.draw(instrument.read(tmp_path), tmp_path / "figure.svg")
-    assert (tmp_path / "figure.svg").read_bytes().startswith(b"<?xml")
+    def studies(folder: Path, seed: int, signals: Sequence[float]) -> list[Row]:
+        run.append((seed, tuple(signals)))
+        return [
+            Row(*instrument.identity(), seed, signal, 0.7, 0.6, 0.1, 0.05) for signal in signals
+        ]
+
+    monkeypatch.setattr(instrument, "_studies", studies)
+    assert len(instrument.measure(tmp_path, [1, 2], [1.0])) == 2
+    assert [row.seed for row in instrument.measure(tmp_path, [1, 3])] == [1, 1, 3, 3]
+    assert run == [(1, (1.0,)), (2, (1.0,)), (1, (0.0,)), (3, (1.0, 0.0))]
+    measured = instrument.read(tmp_path / "studies.csv")
+    assert {row.seed for row in measured} == {1, 2, 3}
+    for part in (instrument.measure(tmp_path, [1, 3]), instrument.measure(tmp_path, [1, 2], [1.0])):
+        instrument.draw(part, tmp_path / "figure.svg")
+        assert (tmp_path / "figure.svg").read_bytes().startswith(b"<?xml")
+
+
+def test_studies_of_other_settings_are_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "studies.csv"
+    path.write_text(instrument._text(rows(0.1, 2)), encoding="utf-8")
+    assert instrument.read(path)[0][:4] == (4, "id", 0, 1.0)
+    with pytest.raises(InputError, match="other settings: choose another --out"):
+        instrument.measure(tmp_path, [0, 1])
+    load, before = mtl_jax.load_config, instrument.identity()
+
+    def longer(name: str) -> ConfigDict:
+        c = load(name)
+        c.train.epochs += 1
+        return c
+
+    monkeypatch.setattr(mtl_jax, "load_config", longer)
+    assert instrument.identity()[0] == before[0] and instrument.identity()[1] != before[1]
 
 
 @pytest.mark.parametrize(("a", "sign"), [("mttl", 1), ("sttl", -1)])
@@ -72,7 +107,36 @@ def test_the_difference_is_positive_if_multi_task_learning_is_better(a: str, sig
     row |= {"task": "sfm", "unit": "lesion", "method": "obuchowski"}
     others = [row | {"unit": "view"}, row | {"method": "bootstrap"}, row | {"task": "dm"}]
     results = {"target": "sfm", "comparisons": [*others, row]}
-    assert instrument._row(5, 1.0, results) == Row(5, 1.0, 0.72, 0.61, pytest.approx(0.11), 0.03)
+    assert instrument._row(5, 1.0, results) == Row(
+        *instrument.identity(), 5, 1.0, 0.72, 0.61, pytest.approx(0.11), 0.03
+    )
+
+
+def test_the_pages_have_the_measured_differences() -> None:
+    page = (ROOT / "docs" / "phantom.md").read_text(encoding="utf-8")
+    measured = instrument.read(ROOT / "docs" / "phantom_instrument.csv")
+    delta = {
+        signal: np.array([row.delta for row in measured if row.shared_signal == signal])
+        for signal in (instrument.SHARED, instrument.UNRELATED)
+    }
+    assert [row.seed for row in measured[::2]] == list(instrument.SEEDS)
+    assert {row.generator for row in measured} == {GENERATOR_VERSION}
+    for values in (*delta.values(), delta[instrument.SHARED] - delta[instrument.UNRELATED]):
+        low, high = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
+        assert f"{values.mean():+.3f} ({low:+.3f} to {high:+.3f})" in page
+    demo = instrument.read(ROOT / "docs" / "phantom_demo_seeds.csv")
+    assert [row.seed for row in demo] == list(range(10))
+    assert {row[:2] for row in demo} == {row[:2] for row in measured}
+    for row in demo:
+        assert f"| {row.seed} | {row.mttl:.3f} | {row.sttl:.3f} | {row.delta:+.3f} (" in page
+    assert ", ".join(f"{row.delta:+.3f}" for row in demo) in (
+        (ROOT / "README.md").read_text(encoding="utf-8").replace("\n", " ")
+    )
+
+
+def read_times(folder: Path, approach: str, signal: int) -> str:
+    path = folder / "seed-3" / f"shared-{signal}" / "runs"
+    return next(path.glob(f"{approach}-*/timing.json")).read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -97,4 +161,5 @@ def test_both_studies_of_a_seed_share_the_single_task_run(
     for approach, equal in (("sttl", True), ("mttl", False)):
         first, second = (next(folder.glob(f"{approach}-*/scores.csv")) for folder in folders)
         assert (first.read_bytes() == second.read_bytes()) == equal
+    assert read_times(tmp_path, "sttl", 0) == read_times(tmp_path, "sttl", 1)  # copied, not trained
     assert not (tmp_path / "cache-3").exists()

@@ -1,5 +1,6 @@
 """Test the phantom collections: equal bytes for equal parameters, stated labels, difficulty."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -241,6 +242,16 @@ def test_rates_of_descriptors_are_similar_to_those_of_cbis_ddsm(kind: str) -> No
     assert np.all((malignant[others] > 0.3) & (malignant[others] < 0.7))
     assert np.all((benign[others] > 0.02) & (benign[others] < 0.2))
     assert 0.2 < benign[imitated] < 0.45 and malignant[imitated] < benign[imitated] + 0.25
+
+
+def test_the_page_has_the_probabilities() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "phantom.md").read_text(encoding="utf-8")
+    presentations = [appearance.PRESENTATIONS[kind] for kind in RECEPTORS]
+    for number, name in enumerate(appearance.DESCRIPTORS):
+        cells = " | ".join(f"{p.follows[number]:.2f}" for p in presentations)
+        assert re.search(rf"^\| .*{name}.* \| {re.escape(cells)} \|$", page, re.M), name
+    imitated = " | ".join(p.imitated for p in presentations)
+    assert f"| imitated by benign masses | {imitated} |" in page
 
 
 @pytest.mark.parametrize("kind", RECEPTORS)

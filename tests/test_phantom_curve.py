@@ -1,6 +1,9 @@
 """tools/activation_proxy.py, tools/phantom_curve.py and their numbers in docs/phantom.md."""
 
+import csv
+import itertools
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 import activation_proxy as proxy
 import phantom_curve
 from activation_proxy import Features
+
+from mtl_jax.data.sources.phantom import GENERATOR_VERSION
+from mtl_jax.types import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+TITLES = {"imagenet": "ImageNet", "shipped": "shipped", "imagenet - shipped": "ImageNet - shipped"}
+
+
+def read_rows(name: str) -> list[dict[str, str]]:
+    with (ROOT / "docs" / name).open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def interval(row: dict[str, str], columns: Sequence[str] = phantom_curve.BOUNDS) -> str:
+    value, low, high = (row[column] for column in columns)
+    return f"{value} ({low} to {high})"
 
 
 def gaussian(n: int, shift: float, dimensions: int = 20, seed: int = 0) -> Features:
@@ -48,16 +69,42 @@ def test_the_interval_of_a_difference_adds_variances() -> None:
 
 
 @pytest.mark.slow
-def test_the_jackknife_of_a_learning_curve_has_the_deviation_over_independent_collections() -> None:
+@pytest.mark.parametrize("size", [30, 240])
+def test_the_jackknife_of_a_learning_curve_has_the_deviation_over_independent_collections(
+    size: int,
+) -> None:
     def curve(data: Features) -> np.ndarray:
-        return proxy.learning_curve(data, (240,), draws=10)
+        return proxy.learning_curve(data, (size,), draws=20)
 
-    curves = [curve(gaussian(800, 1.0, 60, seed)) for seed in range(30)]
+    def collection(seed: int) -> Features:
+        data = gaussian(800, 1.0, 60, seed)
+        return data._replace(case=np.char.add(f"{seed} ", data.case.astype(str)))
+
+    curves = [curve(collection(seed)) for seed in range(40)]
     widths = [
         (high - low) / 2 / stats.t.ppf(0.975, 9)
-        for _, low, high in (proxy.jackknife(curve, [gaussian(800, 1.0, 60, k)]) for k in range(12))
+        for _, low, high in (proxy.jackknife(curve, [collection(k)]) for k in range(12))
     ]
-    assert np.mean(widths) == pytest.approx(np.std(curves, ddof=1), rel=0.6)
+    assert np.mean(widths) == pytest.approx(np.std(curves, ddof=1), rel=0.45)
+
+
+def test_draws_are_independent_of_each_other() -> None:
+    """Two random thirds of the cases share a third of their cases."""
+    case = np.array([f"P_{number:05d}" for number in range(600)])
+    held_out = [set(proxy._split(case, seed)[0]) for seed in range(20)]
+    assert np.mean([len(one) for one in held_out]) == pytest.approx(200, abs=10)
+    shared = [len(a & b) / len(a) for a, b in itertools.combinations(held_out, 2)]
+    assert np.mean(shared) == pytest.approx(1 / 3, abs=0.02)
+    assert min(shared) > 0.2 and max(shared) < 0.47
+
+
+def test_the_draw_of_a_case_does_not_depend_on_the_others() -> None:
+    case = np.array([f"case {number}" for number in range(90)])
+    held_out, order = proxy._split(case, 4)
+    fewer = [name for name in case if int(name[5:]) % 3]
+    assert list(proxy._split(np.array(fewer), 4)[0]) == [n for n in held_out if n in fewer]
+    assert list(proxy._split(np.array(fewer), 4)[1]) == [n for n in order if n in fewer]
+    assert set(held_out) | set(order) == set(case) and not set(held_out) & set(order)
 
 
 def test_a_learning_curve_rises_to_the_best_auc() -> None:
@@ -81,10 +128,95 @@ def test_transfer_is_evaluated_on_the_other_collection() -> None:
     assert proxy.transfer(train, reversed_classes, 200, draws=3) < 0.15
 
 
+def test_too_few_views_are_rejected() -> None:
+    with pytest.raises(InputError, match="90 views are too few to train on 200"):
+        proxy.learning_curve(gaussian(90, 1.0), (30, 200), draws=1)
+
+
+def two_weights(shift: float, noise: float, n: int = 600, seed: int = 0) -> Features:
+    """Return features of two sets of weights, of which the second are the first with noise."""
+    data = gaussian(n, shift, seed=seed)
+    other = data.values + noise * np.random.default_rng(9).standard_normal(data.values.shape)
+    return data._replace(values=np.stack([data.values, other], 1))
+
+
+def test_curves_are_of_each_set_of_weights_and_their_difference() -> None:
+    data = two_weights(1.5, 2.0)
+    first, second, difference = phantom_curve.curves(data, (60, 240), draws=4)
+    alone = proxy.learning_curve(data._replace(values=data.values[:, 0]), (60, 240), draws=4)
+    np.testing.assert_array_equal(first, alone)
+    np.testing.assert_allclose(difference, first - second)
+    assert (difference > 0.05).all()
+
+
+def test_transfer_has_training_sets_in_rows_and_test_sets_in_columns() -> None:
+    """The classes of the second collection are reversed."""
+    sets = [gaussian(500, 2.0), gaussian(500, -2.0, seed=3)]
+    auc, difference = phantom_curve.transfer(sets, draws=2)
+    assert (np.diag(auc) > 0.85).all() and auc[0, 1] < 0.15 and auc[1, 0] < 0.15
+    assert difference[0, 1] == pytest.approx(auc[1, 1] - auc[0, 1])
+    assert difference[0, 0] == difference[1, 1] == 0
+
+
+def test_rows_have_their_source_and_sign() -> None:
+    films, harder = two_weights(1.8, 1.0), two_weights(1.0, 1.0, 1100, seed=4)
+    phantoms = [harder, two_weights(1.0, 1.0, 1100, seed=5)]
+    rows = phantom_curve.measure_curves(["one", "two"], [films], phantoms, draws=1)
+    auc = {row[:3]: float(row[3]) for row in rows}
+    assert max(size for source, _, size in auc if source == "films") == 240  # of 400 at most
+    for name in ("one", "two", "one - two"):
+        expected = auc["phantom", name, 240] - auc["films", name, 240]
+        assert auc["phantom - films", name, 240] == pytest.approx(expected, abs=0.0011)
+    assert auc["phantom - films", "one", 240] < 0 < auc["films", "one - two", 240]
+
+
 def test_an_invalid_option_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert phantom_curve.main(["--out", str(tmp_path), "--collections", "1"]) == 2
     assert phantom_curve.main(["--out", str(tmp_path), "--weights", "nothing"]) == 2
     assert phantom_curve.main(["--out", str(tmp_path), "--draws", "0"]) == 2
+    for name in ("random", "analytic"):  # have not all convolutions
+        assert phantom_curve.main(["--out", str(tmp_path), "--weights", name]) == 2
     errors = capsys.readouterr().err.splitlines()
-    assert len(errors) == 3 and "--collections=1 is invalid" in errors[0]
+    assert len(errors) == 5 and "--collections=1 is invalid" in errors[0]
     assert "--draws=0 is invalid" in errors[2]
+    assert all("invalid: expected AlexNet weights" in error for error in errors[3:])
+
+
+def test_the_phantom_is_within_0_03_of_films_at_every_size_in_the_measured_curve() -> None:
+    rows = read_rows("phantom_curve.csv")
+    assert {int(row["generator"]) for row in rows} == {GENERATOR_VERSION}
+    rows = [row for row in rows if row["weights"] == "imagenet"]
+    auc = {(row["source"], row["training views"]): float(row["auc"]) for row in rows}
+    sizes = [size for source, size in auc if source == "films"]
+    assert list(map(int, sizes)) == list(phantom_curve.SIZES)
+    assert max(abs(auc["films", size] - auc["phantom", size]) for size in sizes) < 0.03
+
+
+def test_the_page_has_the_rows_of_the_measured_curves() -> None:
+    page = (ROOT / "docs" / "phantom.md").read_text(encoding="utf-8")
+    rows = read_rows("phantom_curve.csv")
+    text = {(row["weights"], row["training views"], row["source"]): interval(row) for row in rows}
+    for name, size in dict.fromkeys(key[:2] for key in text):
+        cells = [text[name, size, source] for source in ("phantom", "films", "phantom - films")]
+        assert f"| {TITLES[name]} | {size} | {' | '.join(cells)} |" in page
+
+
+def test_the_page_has_the_rows_of_the_measured_transfer() -> None:
+    page = (ROOT / "docs" / "phantom.md").read_text(encoding="utf-8")
+    rows = read_rows("phantom_transfer.csv")
+    assert {int(row["generator"]) for row in rows} == {GENERATOR_VERSION}
+    assert len(rows) == 2 * (4 + 9)
+    for row in rows:
+        difference = interval(row, ("same - other", "difference low", "difference high"))
+        cells = [TITLES[row["weights"]], f"`{row['trained on']}`", f"`{row['tested on']}`"]
+        cells += [interval(row), difference if row["same - other"] else ""]
+        assert f"| {' | '.join(cells)} |".replace("|  |", "| |") in page, row
+
+
+def test_the_page_of_weights_has_the_same_numbers() -> None:
+    page = (ROOT / "docs" / "transfer.md").read_text(encoding="utf-8")
+    rows = read_rows("phantom_curve.csv")
+    text = {(row["weights"], row["training views"], row["source"]): interval(row) for row in rows}
+    for views, name in itertools.product(("58", "690"), TITLES):
+        cells = [text[name, views, source] for source in ("phantom", "films", "phantom - films")]
+        assert f"| {views} | {TITLES[name]} | {' | '.join(cells)} |" in page

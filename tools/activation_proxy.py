@@ -4,7 +4,7 @@ A thousand ROIs take a minute on a CPU, so that learning curves of many collecti
 AUCs are per view. Cases that are marked as an official test set are never used.
 """
 
-import zlib
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -21,7 +21,8 @@ from mtl_jax.types import InputError, Params, RoiSet
 
 PENALTY = 1e-4  # inverse of the ridge penalty, for standardized activations
 BATCH = 64
-HELD_OUT = 1 / 3  # of the cases
+HELD_OUT = 1 / 3  # of the cases, on average
+FEWEST = 0.75  # of the training views asked for
 
 
 class Features(NamedTuple):
@@ -41,6 +42,8 @@ def compute_features(rois: RoiSet, params: Params) -> Features:
     Pixels and activations are standardized over the collection.
     """
     usable = rois.index["split"] != "test"
+    if not usable.any():
+        raise InputError(f"{rois.name} has no view outside its official test set")
     pixels = np.concatenate(rois.shards)[usable].astype(np.float32)
     pixels = (pixels - pixels.mean()) / pixels.std()
     forward = jax.jit(lambda batch: alexnet.forward(params, batch, last="C5"))
@@ -108,6 +111,8 @@ def difference(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> tuple[np.nda
 def _draw(train: Features, test: Features, size: int, seed: int) -> float:
     training_cases = _split(train.case, seed)[1]
     views = np.cumsum([np.sum(train.case == case) for case in training_cases])
+    if not len(views) or views[-1] < FEWEST * size:
+        raise InputError(f"{len(train.case)} views are too few to train on {size} of them")
     training_cases = training_cases[: np.searchsorted(views, size) + 1]
     training_set = train.select(np.isin(train.case, training_cases))
     held_out = test.select(np.isin(test.case, _split(test.case, seed)[0]))
@@ -121,12 +126,18 @@ def _draw(train: Features, test: Features, size: int, seed: int) -> float:
 def _split(case: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return held-out cases and the others, both in random order.
 
-    The order of two cases does not depend on the others, so that the jackknife leaves out groups of
-    the same draws.
+    Neither depends on the other cases, so that the jackknife leaves out groups of the same draws.
     """
-    order = sorted(set(case.tolist()), key=lambda name: zlib.crc32(f"{seed} {name}".encode()))
-    count = round(len(order) * HELD_OUT)
-    return np.array(order[:count]), np.array(order[count:])
+    number = {name: _random_number(seed, name) for name in sorted(set(case.tolist()))}
+    order = sorted(number, key=number.__getitem__)
+    held_out = sum(value < HELD_OUT for value in number.values())
+    return np.array(order[:held_out]), np.array(order[held_out:])
+
+
+def _random_number(seed: int, name: str) -> float:
+    """Return a number from 0 to 1. A CRC would give related orders with all seeds."""
+    digest = hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) / 2**64
 
 
 def _divide(case: np.ndarray, groups: int, seed: int) -> np.ndarray:

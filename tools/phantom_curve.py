@@ -8,8 +8,9 @@ By logistic regression on frozen activations (tools/activation_proxy.py), with t
 `--weights`. Without `--films`, the phantom alone. docs/real_films.md says how to obtain the films;
 their official test set is left alone. Writes phantom-curve.svg, phantom_curve.csv and
 phantom_transfer.csv. The phantom has several independent collections, whose seeds were not used in
-its calibration; its intervals are of their mean. Those of films leave out groups of patients.
-Phantom results: simulated images, not evidence about patients.
+its calibration; its intervals are of their mean. Those of films leave out groups of cases, which
+are patients, or groups of images where a collection has no patient ids. Phantom results: simulated
+images, not evidence about patients.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import csv
 import itertools
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import activation_proxy as proxy
@@ -37,10 +38,14 @@ from mtl_jax.types import InputError, Params
 SIZES = (30, 58, 120, 240, 480, 690)
 CASES = 640  # of each phantom collection: more than 690 views in two thirds of the cases
 SEED = 500
-TRANSFER_VIEWS = 200  # two thirds of the smaller collection of films
+TRANSFER_VIEWS = 150  # two thirds of the smaller collection of films are 200
 STYLES = {"films": ("#c0504d", "o"), "phantom": ("#2f7f9e", "s")}
+BOUNDS = ("auc", "low", "high")
+CURVE_HEADER = ("generator", "source", "weights", "training views", *BOUNDS)
+TRANSFER_HEADER = ("generator", "source", "weights", "trained on", "tested on", *BOUNDS) + (
+    "same - other", "difference low", "difference high")  # fmt: skip
 
-Row = tuple[str, str, object, float, float, float]
+Estimate = tuple[np.ndarray, np.ndarray, np.ndarray]  # value, lower and upper limit
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -65,88 +70,110 @@ def main(arguments: list[str] | None = None) -> int:
             raise InputError(f"--collections={args.collections} is invalid: expected at least 2")
         if args.draws < 1:
             raise InputError(f"--draws={args.draws} is invalid: expected at least 1")
-        params = {
-            name: weights.find(name).params for name in args.weights or ("imagenet", "shipped")
-        }
-        films, film_names = [], []
-        for spec in args.films:
-            film_name, features = _films(spec, params)
-            film_names.append(film_name)
-            films.append(features)
+        params = {name: _find(name) for name in args.weights or ("imagenet", "shipped")}
+        films = [_films(spec, params) for spec in args.films]
         phantoms = [
-            {kind: _phantom(kind, SEED + k, params) for kind in RECEPTORS}
+            [_phantom(kind, SEED + k, params)[1] for kind in RECEPTORS]
             for k in range(args.collections)
         ]
-        curves, transfers = [], []
-        for name in params:
-            of_films = [data[name] for data in films]
-            of_phantoms = [{kind: p[kind][name] for kind in RECEPTORS} for p in phantoms]
-            curves += measure_curves(
-                name, of_films[:1], [p["sfm"] for p in of_phantoms], args.draws
-            )
-            transfers += measure_transfer(name, of_films, film_names, of_phantoms, args.draws)
+        names, draws = list(params), args.draws
+        curves = measure_curves(
+            names, [data for _, data in films[:1]], [data[0] for data in phantoms], draws
+        )
+        transfers = measure_transfer(names, films, phantoms, draws)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
     args.out.mkdir(parents=True, exist_ok=True)
-    _write(args.out / "phantom_curve.csv", "training views", curves)
-    _write(args.out / "phantom_transfer.csv", "trained on / tested on", transfers)
+    _write(args.out / "phantom_curve.csv", CURVE_HEADER, curves)
+    _write(args.out / "phantom_transfer.csv", TRANSFER_HEADER, transfers)
     draw(curves, args.out / "phantom-curve.svg")
     return 0
 
 
 def measure_curves(
-    name: str, films: Sequence[Features], phantoms: Sequence[Features], draws: int
-) -> list[Row]:
-    """Return the learning curves with the weights `name`, and the phantom's minus the films'."""
-    curve = proxy.mean_interval([proxy.learning_curve(p, SIZES, draws) for p in phantoms])
-    rows = _curve_rows("phantom", name, SIZES, curve)
+    names: Sequence[str], films: Sequence[Features], phantoms: Sequence[Features], draws: int
+) -> list[tuple[object, ...]]:
+    """Return the rows of CURVE_HEADER: learning curves with each set of weights.
+
+    The values of features are (n, weights, nodes), in the order of `names`. The first weights minus
+    each of the others are among the rows, and so is the phantom minus the films.
+    """
+    columns = [*names, *(f"{names[0]} - {name}" for name in names[1:])]
+    rows: list[tuple[object, ...]] = []
+
+    def add(source: str, sizes: Sequence[int], result: Estimate) -> None:
+        for i, column in enumerate(columns):
+            for j, size in enumerate(sizes):
+                values = [part[i, j] for part in result]
+                difference = source not in STYLES or i >= len(names)
+                rows.append((source, column, size, *_format(values, difference)))
+
+    phantom = proxy.mean_interval([curves(data, SIZES, draws) for data in phantoms])
+    add("phantom", SIZES, phantom)
     for data in films:
         sizes = [size for size in SIZES if size <= len(data.label) * 2 / 3]
-        of_films = proxy.jackknife(lambda d, s=sizes: proxy.learning_curve(d, s, draws), [data])
-        rows += _curve_rows("films", name, sizes, of_films)
-        difference = proxy.difference([part[: len(sizes)] for part in curve], of_films)
-        rows += _curve_rows("phantom - films", name, sizes, difference)
+        of_films = proxy.jackknife(lambda d, s=sizes: curves(d, s, draws), [data])
+        add("films", sizes, of_films)
+        of_phantom = [part[:, : len(sizes)] for part in phantom]
+        add("phantom - films", sizes, proxy.difference(of_phantom, of_films))
     return rows
+
+
+def curves(data: Features, sizes: Sequence[int], draws: int) -> np.ndarray:
+    """Return the learning curve with each set of weights, and the first minus the others."""
+    auc = np.stack([proxy.learning_curve(part, sizes, draws) for part in _by_weights(data)])
+    return np.concatenate([auc, auc[:1] - auc[1:]])
 
 
 def measure_transfer(
-    name: str,
-    films: Sequence[Features],
-    film_names: Sequence[str],
-    phantoms: Sequence[dict[str, Features]],
+    names: Sequence[str],
+    films: Sequence[tuple[str, Features]],
+    phantoms: Sequence[Sequence[Features]],
     draws: int,
-) -> list[Row]:
-    """Return the AUC on each collection after training on each, with the weights `name`.
+) -> list[tuple[object, ...]]:
+    """Return the rows of TRANSFER_HEADER: the AUC on each collection after training on each.
 
-    The loss is the AUC after training on the collection itself minus that after training on the
-    other, on the same held-out cases.
+    The difference is the AUC after training on the tested collection itself, on other cases, minus
+    that after training on the other; both are on the same held-out cases.
     """
-    rows: list[Row] = []
+    rows: list[tuple[object, ...]] = []
 
-    def measure(train: Features, test: Features) -> np.ndarray:
-        own = proxy.transfer(test, test, TRANSFER_VIEWS, draws)
-        other = proxy.transfer(train, test, TRANSFER_VIEWS, draws)
-        return np.array([own, other, own - other])
+    def add(source: str, name: str, collections: Sequence[str], result: Estimate) -> None:
+        for i, j in itertools.product(range(len(collections)), repeat=2):
+            auc, difference = ([part[kind, i, j] for part in result] for kind in (0, 1))
+            shown = ("", "", "") if i == j else _format(difference, True)
+            pair = collections[i], collections[j]
+            rows.append((source, name, *pair, *_format(auc, False), *shown))
 
-    def add(source: str, train: str, test: str, result: tuple[np.ndarray, ...]) -> None:
-        for quantity, *values in zip(("own", "other", "loss"), *result, strict=True):
-            rows.append((source, name, f"{quantity}: {train} / {test}", *map(float, values)))
-
-    for i, j in itertools.permutations(range(len(films)), 2):
-        add("films", film_names[i], film_names[j], proxy.jackknife(measure, [films[i], films[j]]))
-    for train, test in itertools.permutations(RECEPTORS, 2):
-        results = [measure(p[train], p[test]) for p in phantoms]
-        add("phantom", train, test, proxy.mean_interval(results))
+    for k, name in enumerate(names):
+        sets = [_by_weights(data)[k] for _, data in films]
+        if sets:
+            result = proxy.jackknife(lambda *s: transfer(s, draws), sets)
+            add("films", name, [collection for collection, _ in films], result)
+        results = [transfer([_by_weights(data)[k] for data in p], draws) for p in phantoms]
+        add("phantom", name, list(RECEPTORS), proxy.mean_interval(results))
     return rows
 
 
-def draw(rows: Sequence[Row], path: Path) -> None:
+def transfer(sets: Sequence[Features], draws: int) -> np.ndarray:
+    """Return (2, trained on, tested on): the AUC, and that of the same collection minus it."""
+    auc = np.array(
+        [[proxy.transfer(train, test, TRANSFER_VIEWS, draws) for test in sets] for train in sets]
+    )
+    return np.stack([auc, np.diag(auc) - auc])
+
+
+def _by_weights(data: Features) -> list[Features]:
+    return [data._replace(values=data.values[:, k]) for k in range(data.values.shape[1])]
+
+
+def draw(rows: Sequence[tuple[object, ...]], path: Path) -> None:
     """Draw the learning curves, one panel for each set of weights."""
     matplotlib.use("agg")
     plt.rcParams |= {"font.size": 9, "svg.hashsalt": "phantom", "axes.spines.top": False}
     plt.rcParams |= {"axes.spines.right": False, "figure.constrained_layout.use": True}
-    names = list(dict.fromkeys(row[1] for row in rows))
+    names = list(dict.fromkeys(row[1] for row in rows if " - " not in row[1]))
     figure, axes = plt.subplots(
         1, len(names), figsize=(3.7 * len(names), 3.0), sharey=True, squeeze=False
     )
@@ -178,47 +205,49 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     plt.close(figure)
 
 
-def _phantom(kind: str, seed: int, params: dict[str, Params]) -> dict[str, Features]:
+def _find(name: str) -> Params:
+    params = weights.find(name).params
+    if not all("kernel" in params.get(f"C{number}", {}) for number in range(1, 6)):
+        raise InputError(f"--weights={name} is invalid: expected AlexNet weights of C1 to C5")
+    return params
+
+
+def _phantom(kind: str, seed: int, params: dict[str, Params]) -> tuple[str, Features]:
     c = mtl_jax.load_config("sttl")
     c.data.phantom.cases, c.data.phantom.seed = CASES, seed
     c.data.phantom.test_fraction, c.data.phantom.malignant_fraction = 0.0, 0.5
-    return _load(f"phantom:{kind}", c.data.to_dict(), params)[1]
+    name, data = _load(f"phantom:{kind}", c.data.to_dict(), params)
+    # Collections whose cases have the same names would be divided in the same way.
+    return name, data._replace(case=np.char.add(f"{seed} ", data.case.astype(str)))
 
 
-def _films(spec: str, params: dict[str, Params]) -> tuple[str, dict[str, Features]]:
+def _films(spec: str, params: dict[str, Params]) -> tuple[str, Features]:
     return _load(spec, mtl_jax.load_config("real_films").data.to_dict(), params)
 
 
-def _load(
-    spec: str, data: dict[str, object], params: dict[str, Params]
-) -> tuple[str, dict[str, Features]]:
-    """Return the collection's name, and its features with each set of weights.
+def _load(spec: str, data: dict[str, object], params: dict[str, Params]) -> tuple[str, Features]:
+    """Return the collection's name, and its features, (n, weights, nodes).
 
     Images and shards are deleted.
     """
     with tempfile.TemporaryDirectory() as folder:
         rois = ingest.load(spec, Path(folder), *ingest.read_settings(data, Path(folder)))
-        features = {name: proxy.compute_features(rois, values) for name, values in params.items()}
-        return rois.name, features
+        features = [proxy.compute_features(rois, values) for values in params.values()]
+    return rois.name, features[0]._replace(values=np.stack([f.values for f in features], 1))
 
 
-def _curve_rows(
-    source: str, name: str, sizes: Iterable[int], curve: tuple[np.ndarray, ...]
-) -> list[Row]:
-    points = zip(sizes, *curve, strict=True)
-    return [(source, name, size, *map(float, values)) for size, *values in points]
+def _format(values: Sequence[float], difference: bool) -> list[str]:
+    """Return value and limits as text; those of an AUC are from 0 to 1."""
+    bounds = values if difference else np.clip(values, 0, 1)
+    return [f"{round(float(bound), 3) + 0.0:{'+' if difference else ''}.3f}" for bound in bounds]
 
 
-def _write(path: Path, column: str, rows: Sequence[Row]) -> None:
+def _write(path: Path, header: Sequence[str], rows: Sequence[tuple[object, ...]]) -> None:
     """Write a table and print it."""
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("generator", "source", "weights", column, "auc", "low", "high"))
-        for *key, value, low, high in rows:
-            bounds = (value, low, high)
-            if not key[0].startswith("phantom -") and not str(key[2]).startswith("loss"):
-                bounds = np.clip(bounds, 0, 1)  # of an AUC
-            writer.writerow((GENERATOR_VERSION, *key, *(f"{bound:.3f}" for bound in bounds)))
+        writer.writerow(header)
+        writer.writerows((GENERATOR_VERSION, *row) for row in rows)
     print(path.read_text(encoding="utf-8"), end="")
 
 

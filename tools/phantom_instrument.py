@@ -18,7 +18,9 @@ run; the pilots had the seeds 1000 and 1001.
 """
 
 import argparse
+import hashlib
 import itertools
+import json
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -33,6 +35,7 @@ from scipy import stats
 
 import mtl_jax
 from mtl_jax import config, environment
+from mtl_jax.data.sources.phantom import GENERATOR_VERSION
 from mtl_jax.experiments.runner import run_study
 from mtl_jax.io import atomic, command_line, paths
 from mtl_jax.io.read_csv import read_csv
@@ -48,8 +51,13 @@ LABELS = {
 
 
 class Row(NamedTuple):
-    """One study: lesion-level AUCs on the test set, and multi-task - single-task with its SE."""
+    """One study: lesion-level AUCs on the test set, and multi-task - single-task with its SE.
 
+    `generator` and `config` identify the phantom and the settings of the study.
+    """
+
+    generator: int
+    config: str
     seed: int
     shared_signal: float
     mttl: float
@@ -145,6 +153,10 @@ def measure(
     """
     folder.mkdir(parents=True, exist_ok=True)
     path, wanted = folder / "studies.csv", list(itertools.product(seeds, signals))
+    if any((row.generator, row.config) != identity() for row in read(path)):
+        raise InputError(
+            f"{path} has studies of another phantom or other settings: choose another --out"
+        )
     for seed, group in itertools.groupby(wanted, key=lambda study: study[0]):
         done = read(path)
         keys = {(row.seed, row.shared_signal) for row in done}
@@ -159,7 +171,18 @@ def read(path: Path) -> list[Row]:
     if not path.exists():
         return []
     lines = read_csv(path).to_dict("records")
-    return [Row(int(line.pop("seed")), **{k: float(v) for k, v in line.items()}) for line in lines]
+    kinds = {"generator": int, "config": str, "seed": int}
+    return [Row(**{k: kinds.get(k, float)(v) for k, v in line.items()}) for line in lines]
+
+
+def identity() -> tuple[int, str]:
+    """Return the version of the phantom, and a digest of the settings that all seeds share."""
+    c = study_config(0, SHARED, Path())
+    shared = {"train": c.train, "model": c.model, "network": c.network, "weights": c.weights}
+    facts = {k: v.to_dict() if isinstance(v, ConfigDict) else v for k, v in shared.items()}
+    facts |= {"phantom": c.data.phantom.to_dict(), "approaches": list(c.approaches)}
+    text = json.dumps(facts, sort_keys=True)
+    return GENERATOR_VERSION, hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def summarize(rows: Sequence[Row]) -> dict[str, tuple[float, float, float]]:
@@ -217,11 +240,12 @@ def _row(seed: int, signal: float, results: dict[str, Any]) -> Row:
     sign = 1 if comparison["a"] == "mttl" else -1
     aucs = {comparison["a"]: comparison["auc_a"], comparison["b"]: comparison["auc_b"]}
     delta = sign * comparison["delta"]
-    return Row(seed, signal, aucs["mttl"], aucs["sttl"], delta, comparison["se"])
+    return Row(*identity(), seed, signal, aucs["mttl"], aucs["sttl"], delta, comparison["se"])
 
 
 def _text(rows: Sequence[Row]) -> str:
-    lines = [",".join(Row._fields), *(",".join(f"{x:.9g}" for x in row) for row in rows)]
+    cells = [[x if isinstance(x, str) else f"{x:.9g}" for x in row] for row in rows]
+    lines = [",".join(Row._fields), *(",".join(row) for row in cells)]
     return "\n".join(lines) + "\n"
 
 

@@ -262,10 +262,15 @@ def reject_unfit(run: Run, collections: Mapping[str, RoiSet], split: Split) -> N
     for name in run.tasks:
         if not len(training[name]):
             reason = ", as its patients are in a test set or the held-out fold"
+            cure = "remove it from config.data.sources"
+            if name == run.tasks[0]:
+                cure = (
+                    "leave some of its cases out of the test set (data.test_fraction,"
+                    " data.phantom.test_fraction or the column split)"
+                )
             raise InputError(
                 f"run {run.id}: {name} has no training ROI"
-                f"{reason if name in split.excluded_counts else ''}; remove it from"
-                " config.data.sources"
+                f"{reason if name in split.excluded_counts else ''}; {cure}"
             )
     target = run.tasks[0]
     labels = collections[target].index["label"]

@@ -198,7 +198,7 @@ def _shape_and_margins(mass: Mass) -> tuple[str, str]:
 
 
 def _truth(patient: str, plan: CasePlan, case: Case) -> list[dict[str, Any]]:
-    """Return the parameters of each view; the cues of the mass are as the view shows them."""
+    """Return the parameters of each view; the descriptors are those that the view shows."""
     rows = []
     for view in case.views:
         facts = {"malignant": plan.malignant, "looks_malignant": plan.looks_malignant}

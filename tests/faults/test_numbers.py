@@ -86,3 +86,11 @@ def test_a_collection_without_training_cases_is_reported() -> None:
     with pytest.raises(InputError, match="o has no training ROI; remove it"):
         run = Run("mttl", ("t", "o"), "C1", None, 0)
         splits.reject_unfit(run, collections, split)
+
+
+def test_a_target_that_is_all_test_set_is_not_to_be_removed() -> None:
+    target = rois([0, 1, 1, 0])
+    target.index["split"][:] = "test"
+    split = splits.make_split({"t": target}, "t", (), splits.SplitRules(True, 0, 2, 0.0, 0))
+    with pytest.raises(InputError, match="t has no training ROI; leave some of its cases out"):
+        splits.reject_unfit(Run("sttl", ("t",), "C1", None, 0), {"t": target}, split)
