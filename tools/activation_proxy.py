@@ -118,7 +118,7 @@ def _draw(train: Features, test: Features, size: int, seed: int) -> float:
     held_out = test.select(np.isin(test.case, _split(test.case, seed)[0]))
     if min(len(set(training_set.label)), len(set(held_out.label))) < 2:
         raise InputError(f"{len(train.case)} views are too few: a set of them has one class")
-    model = LogisticRegression(C=PENALTY, max_iter=300)
+    model = LogisticRegression(C=PENALTY, max_iter=2000)
     model.fit(training_set.values, training_set.label)
     return float(roc_auc_score(held_out.label, model.decision_function(held_out.values)))
 

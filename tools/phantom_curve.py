@@ -1,16 +1,16 @@
 """Compare learning curves, and transfer between collections, of the phantom and of real films.
 
-    python tools/phantom_curve.py --out docs \
+    OMP_NUM_THREADS=1 python tools/phantom_curve.py --out docs \
       --films manifest:real_films/ddsm299/manifest.csv \
       --films manifest:real_films/dmid/manifest.csv
 
 By logistic regression on frozen activations (tools/activation_proxy.py), with the weights of
-`--weights`. Without `--films`, the phantom alone. docs/real_films.md says how to obtain the films;
-their official test set is left alone. Writes phantom-curve.svg, phantom_curve.csv and
-phantom_transfer.csv. The phantom has several independent collections, whose seeds were not used in
-its calibration; its intervals are of their mean. Those of films leave out groups of cases, which
-are patients, or groups of images where a collection has no patient ids. Phantom results: simulated
-images, not evidence about patients.
+`--weights`; one thread is faster, because the fits are small. Without `--films`, the phantom alone.
+docs/real_films.md says how to obtain the films; their official test set is left alone. Writes
+phantom-curve.svg, phantom_curve.csv and phantom_transfer.csv. The phantom has several independent
+collections, whose seeds were not used in its calibration; its intervals are of their mean. Those of
+films leave out groups of cases, which are patients, or groups of images where a collection has no
+patient ids. Phantom results: simulated images, not evidence about patients.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from mtl_jax.types import InputError, Params
 SIZES = (30, 58, 120, 240, 480, 690)
 CASES = 640  # of each phantom collection: more than 690 views in two thirds of the cases
 SEED = 500
-TRANSFER_VIEWS = 150  # two thirds of the smaller collection of films are 200
+TRANSFER_VIEWS = 100  # the smaller collection of films has 303, 78 of them in two groups
 STYLES = {"films": ("#c0504d", "o"), "phantom": ("#2f7f9e", "s")}
 BOUNDS = ("auc", "low", "high")
 CURVE_HEADER = ("generator", "source", "weights", "training views", *BOUNDS)
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--weights", action="append", help="as config.weights (default: imagenet and shipped)"
     )
     parser.add_argument("--collections", type=int, default=5, help="of each phantom (%(default)s)")
-    parser.add_argument("--draws", type=int, default=20, help="of the training set (%(default)s)")
+    parser.add_argument("--draws", type=int, default=40, help="of the training set (%(default)s)")
     args = parser.parse_args(arguments)
     try:
         if args.collections < 2:
