@@ -40,6 +40,7 @@ CASES = 640  # of each phantom collection: more than 690 views in two thirds of 
 SEED = 500
 TRANSFER_VIEWS = 100  # the smaller collection of films has 303, 78 of them in two groups
 STYLES = {"films": ("#c0504d", "o"), "phantom": ("#2f7f9e", "s")}
+TITLES = {"imagenet": "ImageNet"}
 BOUNDS = ("auc", "low", "high")
 CURVE_HEADER = ("generator", "source", "weights", "training views", *BOUNDS)
 TRANSFER_HEADER = ("generator", "source", "weights", "trained on", "tested on", *BOUNDS) + (
@@ -198,7 +199,7 @@ def draw(rows: Sequence[tuple[object, ...]], path: Path) -> None:
         axis.set_xticks(SIZES, [str(size) for size in SIZES])
         axis.minorticks_off()
         axis.axhline(0.5, lw=0.6, ls=":", color="black")
-        axis.set(xlabel="training views", title=f"{name} weights")
+        axis.set(xlabel="training views", title=f"{TITLES.get(name, name)} weights")
     axes[0, 0].set_ylabel("AUC per view")
     axes[0, 0].legend(frameon=False)
     figure.savefig(path, metadata={"Date": None})
