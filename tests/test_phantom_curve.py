@@ -74,16 +74,16 @@ def test_the_jackknife_of_a_learning_curve_has_the_deviation_over_independent_co
     size: int,
 ) -> None:
     def curve(data: Features) -> np.ndarray:
-        return proxy.learning_curve(data, (size,), draws=20)
+        return proxy.learning_curve(data, (size,), draws=10)
 
     def collection(seed: int) -> Features:
         data = gaussian(800, 1.0, 60, seed)
         return data._replace(case=np.char.add(f"{seed} ", data.case.astype(str)))
 
-    curves = [curve(collection(seed)) for seed in range(40)]
+    curves = [curve(collection(seed)) for seed in range(30)]
     widths = [
         (high - low) / 2 / stats.t.ppf(0.975, 9)
-        for _, low, high in (proxy.jackknife(curve, [collection(k)]) for k in range(12))
+        for _, low, high in (proxy.jackknife(curve, [collection(k)]) for k in range(8))
     ]
     assert np.mean(widths) == pytest.approx(np.std(curves, ddof=1), rel=0.45)
 
