@@ -88,6 +88,11 @@ def test_studies_of_other_settings_are_rejected(
     assert instrument.read(path)[0][:4] == (4, "id", 0, 1.0)
     with pytest.raises(InputError, match="other settings: choose another --out"):
         instrument.measure(tmp_path, [0, 1])
+    path.write_text("seed,mttl\n0,0.7\n", encoding="utf-8")
+    with pytest.raises(InputError, match="the columns are not those of this version"):
+        instrument.measure(tmp_path, [0, 1])
+    assert instrument.main(["--out", str(path)]) == 2
+    assert instrument.main(["--out", str(tmp_path), "--figure", str(path / "x.svg")]) == 2
     load, before = mtl_jax.load_config, instrument.identity()
 
     def longer(name: str) -> ConfigDict:
@@ -123,7 +128,8 @@ def test_the_pages_have_the_measured_differences() -> None:
     assert {row.generator for row in measured} == {GENERATOR_VERSION}
     for values in (*delta.values(), delta[instrument.SHARED] - delta[instrument.UNRELATED]):
         low, high = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
-        assert f"{values.mean():+.3f} ({low:+.3f} to {high:+.3f})" in page
+        text = f"{values.mean():+.3f} ({low:+.3f} to {high:+.3f})".replace("-", "−")
+        assert f"| {text} |" in page
     demo = instrument.read(ROOT / "docs" / "phantom_demo_seeds.csv")
     assert [row.seed for row in demo] == list(range(10))
     assert {row[:2] for row in demo} == {row[:2] for row in measured}

@@ -235,7 +235,7 @@ def sample_views(kind: str, malignant: bool) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("kind", RECEPTORS)
 def test_rates_of_descriptors_are_similar_to_those_of_cbis_ddsm(kind: str) -> None:
     """Its tables: irregular 54% of malignant and 11% of benign masses, ill-defined 38% and 19%,
-    spiculated 46% and 5%. The one that benign masses of a collection imitate is another matter."""
+    spiculated 46% and 5%. The descriptor that benign masses imitate is tested apart."""
     malignant, benign = (np.mean(sample_views(kind, k)[0] > 0.5, axis=0) for k in (True, False))
     imitated = appearance.DESCRIPTORS.index(appearance.PRESENTATIONS[kind].imitated)
     others = np.arange(4) != imitated

@@ -16,7 +16,7 @@ from PIL import Image
 from mtl_jax.imaging.gray_mapping import raw_dm
 from mtl_jax.imaging.resample import to_pixel_size
 from mtl_jax.imaging.roi import GRAY_PER_COUNT, RoiSettings, lesion_roi
-from mtl_jax.io import command_line, paths
+from mtl_jax.io import atomic, command_line, paths
 from mtl_jax.phantom.case import simulate_case
 from mtl_jax.phantom.receptor import RECEPTORS
 from mtl_jax.report import read_workdir, roc_curves
@@ -42,8 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         work = read_workdir.read(args.work)
         svg = draw(roc_curves.curves(work, "lesion")[0])
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.write_text(svg, encoding="utf-8")
+        with atomic.report_write_errors(args.output):
+            args.output.parent.mkdir(parents=True, exist_ok=True)
+            args.output.write_text(svg, encoding="utf-8")
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

@@ -24,7 +24,7 @@ from mtl_jax import config
 from mtl_jax.data import ingest
 from mtl_jax.data.sources import mini_mias
 from mtl_jax.imaging.read_image import read_image
-from mtl_jax.io import command_line, paths
+from mtl_jax.io import atomic, command_line, paths
 from mtl_jax.phantom.appearance import (
     DESCRIPTORS,
     amount_of_nuisance,
@@ -64,7 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
     c.data.phantom.cases, c.data.phantom.seed = args.cases, args.seed
     try:
         config.validate(c)
-        args.out.mkdir(parents=True, exist_ok=True)
+        with atomic.report_write_errors(args.out):
+            args.out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
             flat, raw = (_rois(c, Path(folder), correct) for correct in (True, False))
             draw_montage(raw, args.out / "phantom-montage.png")

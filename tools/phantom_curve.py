@@ -31,7 +31,7 @@ import mtl_jax
 from mtl_jax import weights
 from mtl_jax.data import ingest
 from mtl_jax.data.sources.phantom import GENERATOR_VERSION
-from mtl_jax.io import command_line, paths
+from mtl_jax.io import atomic, command_line, paths
 from mtl_jax.phantom.receptor import RECEPTORS
 from mtl_jax.types import InputError, Params
 
@@ -71,6 +71,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise InputError(f"--collections={args.collections} is invalid: expected at least 2")
         if args.draws < 1:
             raise InputError(f"--draws={args.draws} is invalid: expected at least 1")
+        with atomic.report_write_errors(args.out):
+            args.out.mkdir(parents=True, exist_ok=True)
         params = {name: _find(name) for name in args.weights or ("imagenet", "shipped")}
         films = [_films(spec, params) for spec in args.films]
         phantoms = [
@@ -85,7 +87,6 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    args.out.mkdir(parents=True, exist_ok=True)
     _write(args.out / "phantom_curve.csv", CURVE_HEADER, curves)
     _write(args.out / "phantom_transfer.csv", TRANSFER_HEADER, transfers)
     draw(curves, args.out / "phantom-curve.svg")
@@ -223,7 +224,13 @@ def _phantom(kind: str, seed: int, params: dict[str, Params]) -> tuple[str, Feat
 
 
 def _films(spec: str, params: dict[str, Params]) -> tuple[str, Features]:
-    return _load(spec, mtl_jax.load_config("real_films").data.to_dict(), params)
+    name, data = _load(spec, mtl_jax.load_config("real_films").data.to_dict(), params)
+    if len(data.label) < 2 * TRANSFER_VIEWS:
+        raise InputError(
+            f"--films={spec}: {len(data.label)} views outside the official test set are too few:"
+            f" expected at least {2 * TRANSFER_VIEWS}"
+        )
+    return name, data
 
 
 def _load(spec: str, data: dict[str, object], params: dict[str, Params]) -> tuple[str, Features]:
@@ -248,7 +255,8 @@ def _write(path: Path, header: Sequence[str], rows: Sequence[tuple[object, ...]]
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(header)
-        writer.writerows((GENERATOR_VERSION, *row) for row in rows)
+        for row in rows:
+            writer.writerow(("" if row[0] == "films" else GENERATOR_VERSION, *row))
     print(path.read_text(encoding="utf-8"), end="")
 
 

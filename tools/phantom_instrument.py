@@ -13,8 +13,8 @@ number of steps. If the labels of the other collections follow the appearance of
 the mean difference? Labels without meaning can do harm, so zero or less is expected.
 
 The seed determines images, initial weights and epoch order. Single-task training is the same at 1
-and at 0 and is done once. The design was fixed before the seeds reported in docs/phantom.md were
-run; the pilots had the seeds 1000 and 1001.
+and at 0 and is done once. The design was fixed before the seeds 420 to 435 were run; the pilots had
+the seeds 1000 and 1001.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from ml_collections import ConfigDict
 from scipy import stats
 
 import mtl_jax
-from mtl_jax import config, environment
+from mtl_jax import config, environment, weights
 from mtl_jax.data.sources.phantom import GENERATOR_VERSION
 from mtl_jax.experiments.runner import run_study
 from mtl_jax.io import atomic, command_line, paths
@@ -85,6 +85,11 @@ def main(arguments: list[str] | None = None) -> int:
         environment.start_jax()
         if args.seeds < 2:
             raise InputError(f"--seeds={args.seeds} is invalid: expected an integer >= 2")
+        with atomic.report_write_errors(args.out):
+            args.out.mkdir(parents=True, exist_ok=True)
+        if args.figure:
+            with atomic.report_write_errors(args.figure):
+                args.figure.parent.mkdir(parents=True, exist_ok=True)
         signals = (SHARED,) if args.shared_only else (SHARED, UNRELATED)
         rows = measure(args.out, range(args.first, args.first + args.seeds), signals)
     except InputError as error:
@@ -151,7 +156,6 @@ def measure(
 
     The scores of each seed are kept in `folder`/seed-N; images and networks are deleted.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path, wanted = folder / "studies.csv", list(itertools.product(seeds, signals))
     if any((row.generator, row.config) != identity() for row in read(path)):
         raise InputError(
@@ -170,18 +174,21 @@ def read(path: Path) -> list[Row]:
     """Return the studies of a table, none if it does not exist."""
     if not path.exists():
         return []
-    lines = read_csv(path).to_dict("records")
+    table = read_csv(path)
+    if tuple(table.columns) != Row._fields:
+        raise InputError(f"{path}: the columns are not those of this version; choose another --out")
     kinds = {"generator": int, "config": str, "seed": int}
-    return [Row(**{k: kinds.get(k, float)(v) for k, v in line.items()}) for line in lines]
+    return [
+        Row(**{k: kinds.get(k, float)(v) for k, v in line.items()})
+        for line in table.to_dict("records")
+    ]
 
 
 def identity() -> tuple[int, str]:
-    """Return the version of the phantom, and a digest of the settings that all seeds share."""
+    """Return the version of the phantom, and a digest of the settings that all studies share."""
     c = study_config(0, SHARED, Path())
-    shared = {"train": c.train, "model": c.model, "network": c.network, "weights": c.weights}
-    facts = {k: v.to_dict() if isinstance(v, ConfigDict) else v for k, v in shared.items()}
-    facts |= {"phantom": c.data.phantom.to_dict(), "approaches": list(c.approaches)}
-    text = json.dumps(facts, sort_keys=True)
+    facts = c.to_dict() | {"arrays": weights.find(c.weights).metadata["arrays_sha256"]}
+    text = json.dumps(facts, sort_keys=True, default=list)
     return GENERATOR_VERSION, hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

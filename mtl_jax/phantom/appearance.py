@@ -33,7 +33,7 @@ class Presentation(NamedTuple):
     imitated: str
 
 
-# Chosen so that learning from another collection helps partly, as between real ones.
+# The collections differ in which descriptors show the class, so that transfer is partial.
 PRESENTATIONS = {
     "sfm": Presentation((0.70, 0.20, 0.75, 0.40), "indistinctness"),
     "ddsm": Presentation((0.75, 0.65, 0.20, 0.40), "spiculation"),

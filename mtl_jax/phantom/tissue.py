@@ -115,7 +115,7 @@ def make_tissue(
     angle = rng.uniform(0, 2 * np.pi)
     slope = rng.uniform(0.2, 0.8) * (np.cos(angle) * axis[:, None] + np.sin(angle) * axis)
     ligaments = _make_ligaments(rng, pixels, pixel_mm, direction)
-    gland = thickness_mm * density + contrast_mm * (field + np.float32(1) * slope) + ligaments
+    gland = thickness_mm * density + contrast_mm * (field + slope) + ligaments
     # Limit it smoothly to 0 to the thickness.
     knee = 0.06 * thickness_mm
     above = knee * np.logaddexp(0, gland / knee)
