@@ -9,6 +9,7 @@ import backbone_states as states
 import jax
 import numpy as np
 import pytest
+from kit.command import run_command
 from safetensors.numpy import save as safetensors_bytes
 from study_command import finish, start
 
@@ -60,10 +61,10 @@ def test_a_study_its_report_and_its_bundle(
     page = (tmp_path / "w" / "report.html").read_text(encoding="utf-8")
     assert ("There are no deconvolution maps" in page) is not layers
     (run,) = (tmp_path / "w" / "runs").iterdir()
-    assert export.main([str(run), "--output", str(tmp_path / "b"), "--format", "stablehlo"]) == 0
+    assert run_command(export, run, "--output", tmp_path / "b", "--format", "stablehlo") == 0
     model = mtl_jax.load(tmp_path / "b")
     assert model.about["network"]["backbone"] == name
-    ended = export.main([str(run), "--output", str(tmp_path / "c"), "--format", "onnx"])
+    ended = run_command(export, run, "--output", tmp_path / "c", "--format", "onnx")
     assert ended == (0 if layers else 2)
     counts = np.random.default_rng(0).integers(-999, 999, (2, 128, 128)).astype(np.int16)
     ours = model.score_rois(counts)[0]
@@ -105,7 +106,7 @@ def test_backbones_are_compared_as_approaches(tmp_path: Path) -> None:
     assert "Feature maps of C1 to C5 of AlexNet projected" in page
     assert "There are no deconvolution maps" in page
     for run, backbone, name in zip(runs, backbones, ("random", "random", "formulas"), strict=True):
-        assert export.main([str(run), "--output", str(tmp_path / run.name)]) == 0
+        assert run_command(export, run, "--output", tmp_path / run.name) == 0
         about = mtl_jax.load(tmp_path / run.name).about
         assert (about["network"]["backbone"], about["weights"]["name"]) == (backbone, name)
     before = {path: path.read_bytes() for path in (tmp_path / "w").rglob("*") if path.is_file()}

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 from kit import small_head, trained
+from kit.command import run_command
 from kit.dicom import digitized_film, write_dicom
 from PIL import Image
 
@@ -45,10 +46,10 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> ExportedBundles:
     folder = tmp_path_factory.mktemp("bundle")
     runs = trained.train(folder)
     out_of_fold = ["--out-of-fold", str(runs.cross_validation)]
-    assert export.main([str(runs.run), "--output", str(folder / "model"), *out_of_fold]) == 0
-    assert export.main([str(runs.run), "--output", str(folder / "uncalibrated")]) == 0
+    assert run_command(export, runs.run, "--output", folder / "model", *out_of_fold) == 0
+    assert run_command(export, runs.run, "--output", folder / "uncalibrated") == 0
     fold_run = sorted((runs.cross_validation / "runs").iterdir())[0]
-    assert export.main([str(fold_run), "--output", str(folder / "of_fold")]) == 0
+    assert run_command(export, fold_run, "--output", folder / "of_fold") == 0
     films = folder / "films"
     shutil.copytree(runs.films, films)
     with (runs.run / "scores.csv").open() as file:
@@ -77,7 +78,7 @@ def write_csv(path: Path, rows: list[dict[str, str]]) -> Path:
 def run_rejected(capsys: pytest.CaptureFixture, arguments: list[object]) -> str:
     """Return the one-line error of tools/score.py."""
     capsys.readouterr()
-    assert score.main([*map(str, arguments)]) == 2
+    assert run_command(score, *arguments) == 2
     output = capsys.readouterr()
     assert output.out == "" and output.err.count("\n") == 1 and "Traceback" not in output.err
     return output.err
@@ -90,7 +91,7 @@ def test_bundle_without_the_run_gives_the_scores_of_the_run(
         rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
     lesions = write_csv(tmp_path / "lesions.csv", rows)
     command = [bundles.model, bundles.films, "--lesions", lesions]
-    assert score.main([*map(str, command), "--out", str(tmp_path / "out"), "--keep-ids"]) == 0
+    assert run_command(score, *command, "--out", tmp_path / "out", "--keep-ids") == 0
     output = capsys.readouterr().out
     assert "research only" in output and "phantom" in output
     result = json.loads((tmp_path / "out" / "scores.json").read_text())
@@ -237,7 +238,7 @@ def test_lesions_outside_the_training_range_are_flagged(
     row = {"image_path": "noise.dcm", "lesion_id": "<b>&1</b>", "box": "0;0;300;300"}
     lesions = write_csv(tmp_path / "lesions.csv", [row])
     arguments = [bundles.model, tmp_path, "--lesions", lesions, "--out", tmp_path / "out"]
-    assert score.main([*map(str, arguments), "--no-evidence", "--keep-ids"]) == 0
+    assert run_command(score, *arguments, "--no-evidence", "--keep-ids") == 0
     (lesion,) = json.loads((tmp_path / "out" / "scores.json").read_text())["lesions"]
     flags = "\n".join(lesion["flags"])
     for word in ("pixel size 70 um", "contrast", "outside the image", "modality DM: trained on"):
@@ -380,7 +381,7 @@ def test_onnx_agrees_under_onnxruntime(random_model: bundle.Model) -> None:
 def test_only_a_finished_unchanged_run_is_exported(
     capsys: pytest.CaptureFixture, tmp_path: Path, bundles: ExportedBundles
 ) -> None:
-    assert export.main([str(tmp_path / "runs" / "a"), "--output", str(tmp_path / "m")]) == 2
+    assert run_command(export, tmp_path / "runs" / "a", "--output", tmp_path / "m") == 2
     assert "missing or damaged" in capsys.readouterr().err
     with pytest.raises(InputError, match="already exists"):
         bundle.save(mtl_jax.load(bundles.uncalibrated), "", bundles.uncalibrated)

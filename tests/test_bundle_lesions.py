@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
+from kit.command import run_command
 from kit.dicom import write_dicom
 from kit.untrained import make_untrained
 
@@ -137,7 +138,7 @@ def test_misspelt_columns_are_rejected_and_unused_columns_listed(
         lesion_table.read(spelt, [films])
     rows = table(tmp_path / "l.csv", f"{FULL},label", "a.npy,P,1,L,CC,,1")
     command = [model, films, "--lesions", rows, "--no-evidence", "--out", tmp_path / "out"]
-    assert score.main([*map(str, command)]) == 0
+    assert run_command(score, *command) == 0
     assert "mtl_jax: note: l.csv: columns not used: label\n" in capsys.readouterr().err
 
 
@@ -148,7 +149,7 @@ def test_an_roi_of_one_gray_value_is_rejected_with_its_row(
     rows = table(tmp_path / "l.csv", FULL, "a.npy,P,1,L,CC,", "blank.npy,Q,1,R,CC,")
     images = [films / "a.npy", tmp_path / "blank.npy"]
     command = [model, *images, "--lesions", rows, "--no-evidence", "--out", tmp_path / "out"]
-    assert score.main([*map(str, command)]) == 2
+    assert run_command(score, *command) == 2
     (message,) = capsys.readouterr().err.splitlines()
     assert "l.csv line 3: all pixels of the ROI have one gray value" in message
     assert not (tmp_path / "out").exists()
@@ -190,7 +191,7 @@ def test_implausible_boxes_are_rejected(
     rows = tmp_path / "l.csv"
     rows.write_text(f"image_path,lesion_id,box,pixel_um,bits\na.npy,1,{box},90,12\n")
     command = [model, films, "--lesions", rows, "--no-evidence", "--out", tmp_path / "out"]
-    assert score.main([*map(str, command)]) == 2
+    assert run_command(score, *command) == 2
     said = capsys.readouterr().err
     assert "l.csv line 2: " in said and reason in said and said.count("\n") == 1
 
@@ -200,9 +201,9 @@ def test_ids_that_are_formulas_are_rejected_with_keep_ids(
 ) -> None:
     rows = table(tmp_path / "l.csv", FULL, "a.npy,=P1,1,L,CC,")
     command = [model, films, "--lesions", rows, "--no-evidence", "--out", tmp_path / "out"]
-    assert score.main([*map(str, [*command, "--keep-ids"])]) == 2
+    assert run_command(score, *command, "--keep-ids") == 2
     assert "mtl-jax score without --keep-ids" in capsys.readouterr().err
-    assert score.main([*map(str, command)]) == 0
+    assert run_command(score, *command) == 0
 
 
 def test_all_faults_of_the_table_are_listed(films: Path, tmp_path: Path) -> None:
@@ -218,7 +219,7 @@ def test_one_image_under_two_names_counts_once(
 ) -> None:
     rows = table(tmp_path / "l.csv", FULL, "a.npy,P,1,L,CC,", "a2.npy,P,1,L,MLO,")
     command = [model, films, "--lesions", rows, "--out", tmp_path / "out", "--no-evidence"]
-    assert score.main([*map(str, command)]) == 2
+    assert run_command(score, *command) == 2
     said = capsys.readouterr().err
     assert "l.csv line 3: the same pixels as the image of" in said and said.count("\n") == 1
 
@@ -234,7 +235,7 @@ def test_headers_with_different_patients_are_noted(model: Path, tmp_path: Path) 
         "image_path,patient_id,lesion_id,box\n" + "".join(f"{row},{BOX}\n" for row in rows)
     )
     command = [model, tmp_path, "--lesions", path, "--out", tmp_path / "out", "--no-evidence"]
-    assert score.main([*map(str, command)]) == 0
+    assert run_command(score, *command) == 0
     first, second = json.loads((tmp_path / "out" / "scores.json").read_text())["lesions"]
     words = "the headers of the lesion's images name different patients"
     assert all(words in view["notes"] for view in first["views"])
@@ -260,7 +261,7 @@ def test_output_contains_no_patient_or_file_name(
     row = "Trillian_McMillan.npy,Dent,Zaphod,L,CC,benign,Marvin film 12"
     rows = table(tmp_path / "l.csv", f"{FULL},spacing_source", row)
     command = [model, images, "--lesions", rows, "--no-evidence"]
-    assert score.main([*map(str, [*command, "--out", tmp_path / "out"])]) == 0
+    assert run_command(score, *command, "--out", tmp_path / "out") == 0
     said = capsys.readouterr().out
     planted = ("Trillian", "McMillan", "Dent", "Zaphod", "Marvin", str(films))
     for path in (tmp_path / "out").rglob("*.*"):
@@ -283,7 +284,7 @@ def test_output_contains_no_patient_or_file_name(
         ("lesion", "Dent/Zaphod"),
     ]
 
-    assert score.main([*map(str, [*command, "--out", tmp_path / "kept", "--keep-ids"])]) == 0
+    assert run_command(score, *command, "--out", tmp_path / "kept", "--keep-ids") == 0
     (lesion,) = json.loads((tmp_path / "kept" / "scores.json").read_text())["lesions"]
     assert (lesion["case_id"], lesion["lesion_id"]) == ("Dent", "Zaphod")
     assert lesion["views"][0]["image"] == "Trillian_McMillan.npy"

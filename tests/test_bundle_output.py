@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kit.command import run_command
 from kit.untrained import make_untrained
 
 from mtl_jax.bundle import output, sr
@@ -41,8 +42,8 @@ def test_new_and_empty_folders_have_the_same_files(
 ) -> None:
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")  # which cannot be replaced
-    assert score.main([*command, "--out", str(tmp_path / "new" / "out")]) == 0
-    assert score.main([*command, "--out", "."]) == 0
+    assert run_command(score, *command, "--out", tmp_path / "new" / "out") == 0
+    assert run_command(score, *command, "--out", ".") == 0
     expected = {"lesions.csv", "views.csv", "scores.json", "scores.html", "evaluation.json"}
     for folder in (tmp_path / "new" / "out", tmp_path / "empty"):
         assert files(folder) == expected | {"pictures/0000-roi.png"}
@@ -62,14 +63,14 @@ def test_words_of_the_truth_are_named_by_classes(
     german = tmp_path / "german.csv"
     german.write_text(table.read_text().replace("benign", "gutartig"))
     command = [str(german) if text == str(table) else text for text in command]
-    assert score.main([*command, "--out", str(tmp_path / "a")]) == 0
+    assert run_command(score, *command, "--out", tmp_path / "a") == 0
     cure = "gutartig (1); name your words with --classes NEGATIVE,POSITIVE\n"
     assert cure in capsys.readouterr().out
     assert not (tmp_path / "a" / "evaluation.json").exists()
     # The words of the table may be anything, also names: no file has them.
     assert not any(b"gutartig" in path.read_bytes() for path in (tmp_path / "a").glob("*.*"))
     classes = ("--classes", "gutartig,bösartig")
-    assert score.main([*command, *classes, "--out", str(tmp_path / "b")]) == 0
+    assert run_command(score, *command, *classes, "--out", tmp_path / "b") == 0
     assert "note: truth gutartig is benign and bösartig malignant" in capsys.readouterr().out
     assert ",benign," in (tmp_path / "b" / "lesions.csv").read_text()
 
@@ -91,7 +92,7 @@ def test_a_failure_leaves_nothing_behind(
     monkeypatch.setattr(sr, "check", lambda *_: None)
     monkeypatch.setattr(sr, "render", lambda *_: {})
     monkeypatch.setattr(module, name, fail)
-    assert score.main([*command, "--sr", "--out", str(tmp_path / "out")]) == 2
+    assert run_command(score, *command, "--sr", "--out", tmp_path / "out") == 2
     assert list(tmp_path.iterdir()) == []
     said = capsys.readouterr()
     assert said.err == "disk full\n" and said.out == ""
@@ -105,6 +106,6 @@ def test_a_folder_with_files_is_rejected_before_the_scoring(
 ) -> None:
     monkeypatch.setattr("mtl_jax.bundle.scoring.score", None)  # must not be called
     (tmp_path / "mine.txt").write_text("keep")
-    assert score.main([*command, "--out", str(tmp_path)]) == 2
+    assert run_command(score, *command, "--out", tmp_path) == 2
     assert "not empty; choose another --out" in capsys.readouterr().err
     assert files(tmp_path) == {"mine.txt"}

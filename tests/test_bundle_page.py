@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kit import browser
+from kit.command import run_command
 from kit.untrained import make_untrained
 from markupsafe import escape
 
@@ -46,7 +47,7 @@ def scored(models: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) 
         csv.writer(file).writerows(rows)
     command = [models[0], folder / "films", "--lesions", folder / "l.csv", "--keep-ids"]
     command += ["--compare", models[1], "--out", folder / "out"]
-    assert score.main([*map(str, command)]) == 0
+    assert run_command(score, *command) == 0
     return folder / "out"
 
 
@@ -56,7 +57,7 @@ def test_both_models_are_in_every_file(
     said = json.loads((scored / "scores.json").read_text())
     alone = tmp_path / "alone"
     command = [models[1], scored.parent / "films", "--lesions", scored.parent / "l.csv"]
-    assert score.main([*map(str, [*command, "--keep-ids", "--out", alone])]) == 0
+    assert run_command(score, *command, "--keep-ids", "--out", alone) == 0
     other = json.loads((alone / "scores.json").read_text())
     first = [lesion["score"] for lesion in said["lesions"]]
     second = [lesion["score"] for lesion in said["compared"]["lesions"]]

@@ -11,6 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 from kit import orthanc
+from kit.command import run_command
 from kit.dicom import write_dicom
 from kit.untrained import make_untrained
 from pydicom.uid import DigitalMammographyXRayImageStorageForProcessing as ForProcessing
@@ -62,7 +63,7 @@ def lesions(path: Path, phantom: Path, rename: dict[str, str] | None = None) -> 
 def run(model: Path, images: Path, table: Path, out: Path) -> dict:
     command = [model, images, "--lesions", table, "--out", out, "--sr", "--no-evidence"]
     command.append("--keep-ids")
-    assert score.main([*map(str, command)]) == 0
+    assert run_command(score, *command) == 0
     return json.loads((out / "scores.json").read_text())
 
 
@@ -173,7 +174,7 @@ def test_images_that_are_not_dicom_are_rejected(
     table = tmp_path / "lesions.csv"
     table.write_text("image_path,lesion_id,box,pixel_um\na.png,1,100;100;200;200,100\n")
     command = [untrained, tmp_path / "a.png", "--lesions", table, "--out", tmp_path / "out", "--sr"]
-    assert score.main([*map(str, command)]) == 2
+    assert run_command(score, *command) == 2
     said = capsys.readouterr().err
     assert "DICOM images only" in said and said.count("\n") == 1
     assert not (tmp_path / "out").exists()

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kit.command import run_command
 
 from mtl_jax import config
 from mtl_jax.commands import cache as command
 from mtl_jax.data import cache, ingest
 from mtl_jax.imaging.roi import RoiSettings
-from mtl_jax.io import atomic, command_line, user_folders
+from mtl_jax.io import atomic, user_folders
 from mtl_jax.types import InputError
 
 ROI = RoiSettings(correct=False)
@@ -185,9 +186,7 @@ def test_an_entry_is_deleted_when_its_writer_has_finished(tmp_path: Path) -> Non
 def test_what_cannot_be_deleted_is_one_line(tmp_path: Path) -> None:
     make_cache(tmp_path / "cache")
     (tmp_path / "cache").chmod(0o500)
-    status = command_line.run(
-        lambda: command.main(["--folder", str(tmp_path / "cache"), "--clear", "phantom"])
-    )
+    status = run_command(command, "--folder", tmp_path / "cache", "--clear", "phantom")
     (tmp_path / "cache").chmod(0o700)
     assert status == 2
 

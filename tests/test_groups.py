@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from finished_work import make_folder
+from kit.command import run_command
 from kit.dicom import write_dicom
 from test_imaging import write_pgm
 
@@ -262,11 +263,11 @@ def test_a_table_without_patient_ids_becomes_a_manifest(
     maps = {"lesion_id": "mass", "image_path": "file", "view": "v", "pixel_um": "um", "centre": "c"}
     options = [f"--map={name}={column}" for name, column in maps.items()]
     table = [str(tmp_path / "t.csv"), "--no-contact-sheet", *options]
-    assert make_manifest.main(table) == 2
+    assert run_command(make_manifest, *table) == 2
     assert "or --map group_id=COLUMN if the table has no patient ids" in capsys.readouterr().err
-    assert make_manifest.main([*table, "--map=group_id=run", "--map=patient_id=run"]) == 2
+    assert run_command(make_manifest, *table, "--map=group_id=run", "--map=patient_id=run") == 2
     assert "patient_id and group_id are both given: keep one" in capsys.readouterr().err
-    assert make_manifest.main([*table, "--map=group_id=run"]) == 0
+    assert run_command(make_manifest, *table, "--map=group_id=run") == 0
     assert "1 groups" in capsys.readouterr().out
     (view,) = manifest.read_collection(str(tmp_path / "manifest.csv")).views
     assert view.case_id == "7"

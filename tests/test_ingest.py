@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kit.command import run_command
 from kit.dicom import for_processing, write_dicom
 from test_imaging import write_pgm
 
@@ -428,7 +429,7 @@ def test_settings_of_make_shards(
 ) -> None:
     arguments = [f"manifest:{many}/m.csv", "--out", str(tmp_path)]
     settings = ["--set", "background.correct=false", "--set", "pseudonymise=False"]
-    assert make_shards.main([*arguments, *settings]) == 0
+    assert run_command(make_shards, *arguments, *settings) == 0
     capsys.readouterr()
     manifest = json.loads((tmp_path / "many/manifest.json").read_text())
     assert manifest["imaging"]["background"]["correct"] is False

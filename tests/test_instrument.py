@@ -11,6 +11,7 @@ from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 import phantom_instrument as instrument
+from kit.command import run_command
 from phantom_instrument import Row
 
 import mtl_jax
@@ -91,8 +92,8 @@ def test_studies_of_other_settings_are_rejected(
     path.write_text("seed,mttl\n0,0.7\n", encoding="utf-8")
     with pytest.raises(InputError, match="the columns are not those of this version"):
         instrument.measure(tmp_path, [0, 1])
-    assert instrument.main(["--out", str(path)]) == 2
-    assert instrument.main(["--out", str(tmp_path), "--figure", str(path / "x.svg")]) == 2
+    assert run_command(instrument, "--out", path) == 2
+    assert run_command(instrument, "--out", tmp_path, "--figure", path / "x.svg") == 2
     load, before = mtl_jax.load_config, instrument.identity()
 
     def longer(name: str) -> ConfigDict:
@@ -117,24 +118,41 @@ def test_the_difference_is_positive_if_multi_task_learning_is_better(a: str, sig
     )
 
 
+def signed(value: float, low: float, high: float) -> str:
+    return f"{value:+.3f} ({low:+.3f} to {high:+.3f})".replace("-", "−")
+
+
+def signed_mean(values: Sequence[float] | np.ndarray) -> str:
+    """Return the mean with its 95% interval (t)."""
+    mean = np.mean(values)
+    return signed(mean, *stats.t.interval(0.95, len(values) - 1, mean, stats.sem(values)))
+
+
 def test_the_pages_have_the_measured_differences() -> None:
     page = (ROOT / "docs" / "phantom.md").read_text(encoding="utf-8")
     measured = instrument.read(ROOT / "docs" / "phantom_instrument.csv")
-    delta = {
+    by_signal = {
         signal: np.array([row.delta for row in measured if row.shared_signal == signal])
         for signal in (instrument.SHARED, instrument.UNRELATED)
     }
     assert [row.seed for row in measured[::2]] == list(instrument.SEEDS)
     assert {row.generator for row in measured} == {GENERATOR_VERSION}
-    for values in (*delta.values(), delta[instrument.SHARED] - delta[instrument.UNRELATED]):
-        low, high = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
-        text = f"{values.mean():+.3f} ({low:+.3f} to {high:+.3f})".replace("-", "−")
-        assert f"| {text} |" in page
+    assert (by_signal[instrument.SHARED] > 0).all()
+    assert (by_signal[instrument.UNRELATED] < 0).all()
+    for values in (
+        *by_signal.values(),
+        by_signal[instrument.SHARED] - by_signal[instrument.UNRELATED],
+    ):
+        assert f"| {signed_mean(values)} |" in page
     demo = instrument.read(ROOT / "docs" / "phantom_demo_seeds.csv")
     assert [row.seed for row in demo] == list(range(10))
     assert {row[:2] for row in demo} == {row[:2] for row in measured}
     for row in demo:
-        assert f"| {row.seed} | {row.mttl:.3f} | {row.sttl:.3f} | {row.delta:+.3f} (" in page
+        text = signed(row.delta, row.delta - 1.96 * row.se, row.delta + 1.96 * row.se)
+        assert f"| {row.seed} | {row.mttl:.3f} | {row.sttl:.3f} | {text} |" in page
+    delta, sttl = (signed_mean([getattr(row, name) for row in demo]) for name in ("delta", "sttl"))
+    sttl = sttl.replace("+", "")
+    assert f"The mean difference is {delta} and the mean AUC of STTL {sttl}, with" in page
     assert ", ".join(f"{row.delta:+.3f}" for row in demo) in (
         (ROOT / "README.md").read_text(encoding="utf-8").replace("\n", " ")
     )

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -178,6 +179,28 @@ def test_invalid_input_gives_a_one_line_error(
     monkeypatch.chdir(ROOT)
     job = arguments(tmp_path / "w", cache, *extra, job="configs/mttl.py")
     assert message in error_line(run_main(job))
+
+
+@pytest.mark.parametrize(
+    "name", ["runs", "runs/sttl-C1-C5-test-seed0", "analysis", "figures", "report.html"]
+)
+def test_a_file_in_place_of_a_folder_is_named(
+    name: str, uninterrupted: Path, tmp_path: Path, cache: Path
+) -> None:
+    """And a folder in place of a file."""
+    workdir = tmp_path / "w"
+    shutil.copytree(uninterrupted, workdir)
+    (workdir / "results.json").unlink()
+    if (workdir / name).is_file():
+        (workdir / name).unlink()
+        (workdir / name).mkdir()
+    else:
+        shutil.rmtree(workdir / name)
+        (workdir / name).write_text("mine")
+    message = error_line(run_main(arguments(workdir, cache)))
+    assert str(workdir / name) in message and "cannot be" in message
+    if name != "report.html":
+        assert (workdir / name).read_text() == "mine"
 
 
 def test_invalid_input_ends_the_process_with_exit_code_2(tmp_path: Path, cache: Path) -> None:

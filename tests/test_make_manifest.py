@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import openpyxl
 import pytest
+from kit.command import run_command
 from PIL import Image
 from test_imaging import write_pgm
 
@@ -64,7 +65,7 @@ def row(number: int, **cells: str) -> list[str]:
 
 
 def run(*arguments: object) -> int:
-    return make_manifest.main([str(argument) for argument in arguments])
+    return run_command(make_manifest, *arguments)
 
 
 def read_manifest(path: Path) -> list[dict[str, str]]:
@@ -114,7 +115,7 @@ def test_sixty_ugly_rows_become_rois_by_one_command(
     assert written[0]["image_path"] == "Series 0/IMG0.PGM"
     # The command that it prints works as it is.
     (command,) = re.findall(r"mtl-jax shards '?(manifest:.*?)'? --out", output)
-    assert make_shards.main([command, "--out", str(tmp_path / "shards")]) == 0
+    assert run_command(make_shards, command, "--out", tmp_path / "shards") == 0
     assert len(open_shards(tmp_path / "shards" / "Ubersicht_1")) == 60
     for where in (folder, tmp_path / "shards"):
         (sheet,) = (where / "contact_sheets").iterdir()

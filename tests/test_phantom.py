@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from kit.command import run_command
 from scipy import ndimage, stats
 
 from mtl_jax import config
@@ -467,18 +468,18 @@ def test_a_job_reads_the_output_of_the_tool(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--cases", "4", "--seed", "3", "--out", str(tmp_path / "out")]
-    assert make_phantom.main(arguments) == 0
+    assert run_command(make_phantom, *arguments) == 0
     specs = capsys.readouterr().out.splitlines()[1:]
     settings = ingest.read_settings(config.default().data.to_dict(), tmp_path)
     for spec, kind in zip(specs, RECEPTORS, strict=True):
         rois = ingest.load(spec, tmp_path / "shards", *settings)
         assert rois.manifest["counts"]["cases"] == 4, kind
     few = [*arguments[:-1], str(tmp_path / "few"), "--target-cases", "6"]
-    assert make_phantom.main(few) == 0 and capsys.readouterr()
+    assert run_command(make_phantom, *few) == 0 and capsys.readouterr()
     tables = {kind: tmp_path / "few" / kind / "truth.csv" for kind in RECEPTORS}
     cases = {k: np.genfromtxt(p, delimiter=",", names=True, dtype=None) for k, p in tables.items()}
     assert {k: len(set(v["case"])) for k, v in cases.items()} == {"sfm": 6, "ddsm": 4, "dm": 4}
-    assert make_phantom.main(arguments) == 2
+    assert run_command(make_phantom, *arguments) == 2
     assert "already exists" in capsys.readouterr().err
-    assert make_phantom.main([*arguments, "--difficulty", "3"]) == 2
+    assert run_command(make_phantom, *arguments, "--difficulty", "3") == 2
     assert "--difficulty=3.0 is invalid: expected a number in [0, 1]" in capsys.readouterr().err

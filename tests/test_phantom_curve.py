@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 import activation_proxy as proxy
 import phantom_curve
 from activation_proxy import Features
+from kit.command import run_command
 
 from mtl_jax.data.sources.phantom import GENERATOR_VERSION
 from mtl_jax.types import InputError
@@ -173,13 +174,13 @@ def test_rows_have_their_source_and_sign() -> None:
 
 
 def test_an_invalid_option_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert phantom_curve.main(["--out", str(tmp_path), "--collections", "1"]) == 2
-    assert phantom_curve.main(["--out", str(tmp_path), "--weights", "nothing"]) == 2
-    assert phantom_curve.main(["--out", str(tmp_path), "--draws", "0"]) == 2
+    assert run_command(phantom_curve, "--out", tmp_path, "--collections", "1") == 2
+    assert run_command(phantom_curve, "--out", tmp_path, "--weights", "nothing") == 2
+    assert run_command(phantom_curve, "--out", tmp_path, "--draws", "0") == 2
     for name in ("random", "analytic"):  # have not all convolutions
-        assert phantom_curve.main(["--out", str(tmp_path), "--weights", name]) == 2
+        assert run_command(phantom_curve, "--out", tmp_path, "--weights", name) == 2
     (tmp_path / "file").write_text("", encoding="utf-8")
-    assert phantom_curve.main(["--out", str(tmp_path / "file" / "x")]) == 2
+    assert run_command(phantom_curve, "--out", tmp_path / "file" / "x") == 2
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 6 and "--collections=1 is invalid" in errors[0]
     assert "--draws=0 is invalid" in errors[2]

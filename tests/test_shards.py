@@ -10,13 +10,14 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from kit.command import run_command
 from test_imaging import write_pgm
 
 from mtl_jax.commands import make_shards, verify_shards
 from mtl_jax.data import extract_rois, ingest, shards
 from mtl_jax.imaging.background import correct
 from mtl_jax.imaging.roi import RoiSettings
-from mtl_jax.io import atomic, command_line
+from mtl_jax.io import atomic
 from mtl_jax.types import InputError
 
 HERE = Path(__file__).resolve().parents[1]
@@ -315,7 +316,7 @@ def test_tools(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     def tool(command: ModuleType, *arguments: object) -> tuple[int, str, str]:
         """Run the code of a tool in this process."""
         capsys.readouterr()
-        status = command_line.run(lambda: command.main([*map(str, arguments)]))
+        status = run_command(command, *arguments)
         return status, *capsys.readouterr()
 
     out = tmp_path / "out"

@@ -1,7 +1,6 @@
 """The download from a local server that interrupts, sends wrong bytes, or has no ranges."""
 
 import hashlib
-import runpy
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,13 +9,13 @@ from pathlib import Path
 import handmade_pth as made
 import numpy as np
 import pytest
+from kit.command import run_command
 
 from mtl_jax import weights
+from mtl_jax.commands import convert_weights
 from mtl_jax.types import InputError
 from mtl_jax.weights import download as module
 from mtl_jax.weights.download import download
-
-TOOL = Path(__file__).resolve().parents[1] / "tools" / "convert_weights.py"
 
 
 class Server:
@@ -150,12 +149,11 @@ def test_tool_downloads_and_converts(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert module.URL.endswith("alexnet-owt-7be5be79.pth")
-    tool = runpy.run_path(str(TOOL))
-    monkeypatch.setitem(tool["main"].__globals__, "URL", server.url)
+    monkeypatch.setattr(convert_weights, "URL", server.url)
     monkeypatch.chdir(tmp_path)
-    assert tool["main"](["--download", "--output", "out"]) == 0
+    assert run_command(convert_weights, "--download", "--output", "out") == 0
     assert weights.load(tmp_path / "out").params["C1"]["kernel"][0, 0, 0, 0] == 0.5
-    assert tool["main"](["--download", "x.pth", "--output", "out2"]) == 2
-    assert tool["main"](["--output", "out2"]) == 2
+    assert run_command(convert_weights, "--download", "x.pth", "--output", "out2") == 2
+    assert run_command(convert_weights, "--output", "out2") == 2
     assert not (tmp_path / "out2").exists()
     capsys.readouterr()

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import pickle
-import runpy
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +16,11 @@ import handmade_pth as made
 import numpy as np
 import pytest
 import weight_files as files
+from kit.command import run_command
 from safetensors.numpy import save as safetensors_bytes
 
 from mtl_jax import weights
+from mtl_jax.commands import convert_weights
 from mtl_jax.models import alexnet
 from mtl_jax.types import InputError
 from mtl_jax.weights.convert import detect_format
@@ -276,10 +277,9 @@ def test_invalid_sizes_in_safetensors_are_rejected(tmp_path: Path) -> None:
 def test_tool_rejects_in_one_line_and_writes_no_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tool = runpy.run_path(str(ROOT / "tools" / "convert_weights.py"))["main"]
     for name, content in malicious_pickles(tmp_path / "ran").items():
         path = written(tmp_path / "file", content)
-        assert tool([str(path), "--output", str(tmp_path / "out")]) == 2, name
+        assert run_command(convert_weights, path, "--output", tmp_path / "out") == 2, name
         messages = capsys.readouterr()
         assert messages.out == "" and messages.err.count("\n") == 1
         assert [p.name for p in tmp_path.iterdir()] == ["file"]

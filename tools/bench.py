@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from mtl_jax import environment
 from mtl_jax.config import NETWORKS, PRECISIONS
-from mtl_jax.io import command_line, paths
+from mtl_jax.io import atomic, command_line, paths
 from mtl_jax.training import malloc
 from mtl_jax.types import InputError
 
@@ -80,6 +80,8 @@ def main() -> None:
     flags = parser.parse_args()
     _check(flags)
     malloc.keep_freed_memory()  # as in a job; this affects PyTorch too
+    for path in filter(None, (flags.json, getattr(flags, "table", None))):
+        atomic.make_folder(path.parent)
     rows = []
     report = {"machine": _machine(), "versions": _versions(), "rows": rows}
     for row in MEASURES[flags.what](flags):
@@ -87,9 +89,9 @@ def main() -> None:
         rows.append(row)
         # After each row, so that an interrupted benchmark keeps its results.
         if flags.json:
-            flags.json.write_text(json.dumps(report, indent=1))
+            atomic.write_text(flags.json, json.dumps(report, indent=1))
         if getattr(flags, "table", None):
-            flags.table.write_text(_tables(report), encoding="utf-8")
+            atomic.write_text(flags.table, _tables(report))
 
 
 def _machine() -> dict[str, Any]:

@@ -26,7 +26,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mtl_jax.config import NETWORKS, default
-from mtl_jax.io import command_line, paths
+from mtl_jax.io import atomic, command_line, paths
 from mtl_jax.models import registry
 from mtl_jax.models.base import Network, init, output_shapes
 from mtl_jax.training import dataset, epoch, feature_cache, objective, optimizer, orientations
@@ -68,12 +68,14 @@ def main() -> None:
     parser.add_argument("--json", type=paths.path, help="also write the rows to this file")
     flags = parser.parse_args()
     jax.config.update("jax_platforms", "cpu")  # of this process; the programs are for the cards
+    if flags.json:
+        atomic.make_folder(flags.json.parent)
     rows = []
     for row in programs(flags.networks):
         print("  ".join(f"{k} {v}" for k, v in row.items()), flush=True)
         rows.append(row)
         if flags.json:
-            flags.json.write_text(json.dumps(rows, indent=1) + "\n")
+            atomic.write_text(flags.json, json.dumps(rows, indent=1) + "\n")
 
 
 def programs(networks: Sequence[str]) -> Iterator[dict[str, Any]]:

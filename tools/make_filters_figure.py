@@ -12,8 +12,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from mtl_jax import weights
-from mtl_jax.io import command_line, paths
-from mtl_jax.types import InputError
+from mtl_jax.io import atomic, command_line, paths
 
 ROWS = 8  # of the square of 64 filters
 
@@ -27,12 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--output", type=paths.path, required=True, help="the PNG to write")
     args = parser.parse_args(arguments)
-    try:
-        after = weights.find(args.weights)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    draw(weights.make_analytic(), after, args.output)
+    after = weights.find(args.weights)
+    with atomic.report_write_errors(args.output):
+        draw(weights.make_analytic(), after, args.output)
     return 0
 
 

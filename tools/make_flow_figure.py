@@ -20,7 +20,7 @@ from mtl_jax.io import atomic, command_line, paths
 from mtl_jax.phantom.case import simulate_case
 from mtl_jax.phantom.receptor import RECEPTORS
 from mtl_jax.report import read_workdir, roc_curves
-from mtl_jax.types import ROI_PIXELS, InputError
+from mtl_jax.types import ROI_PIXELS
 
 KIND, CASE = "dm", 3  # a malignant, conspicuous mass
 WIDTH, HEIGHT, MIDDLE, SIDE = 890, 176, 66, 124
@@ -39,15 +39,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--work", type=paths.path, required=True, help="folder of a finished job")
     parser.add_argument("--output", type=paths.path, required=True, help="the SVG to write")
     args = parser.parse_args(arguments)
-    try:
-        work = read_workdir.read(args.work)
-        svg = draw(roc_curves.curves(work, "lesion")[0])
-        with atomic.report_write_errors(args.output):
-            args.output.parent.mkdir(parents=True, exist_ok=True)
-            args.output.write_text(svg, encoding="utf-8")
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+    work = read_workdir.read(args.work)
+    svg = draw(roc_curves.curves(work, "lesion")[0])
+    atomic.make_folder(args.output.parent)
+    atomic.write_text(args.output, svg)
     print(f"{args.output}: {len(svg) / 1000:.0f} kB")
     return 0
 

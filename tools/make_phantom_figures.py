@@ -62,23 +62,18 @@ def main(arguments: list[str] | None = None) -> int:
     plt.rcParams |= {"axes.spines.right": False, "figure.constrained_layout.use": True}
     c = config.default()
     c.data.phantom.cases, c.data.phantom.seed = args.cases, args.seed
-    try:
-        config.validate(c)
-        with atomic.report_write_errors(args.out):
-            args.out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as folder:
-            flat, raw = (_rois(c, Path(folder), correct) for correct in (True, False))
-            draw_montage(raw, args.out / "phantom-montage.png")
-            draw_correction(raw, flat, args.out / "phantom-correction.png")
-            draw_spectra(Path(folder), args.out / "phantom-spectra.svg")
-        draw_curves(args.out / "phantom-curves.svg")
-        print_observers(c.data.phantom.difficulty)
-        draw_lesions(c, args.out / "phantom-lesions.svg")
-        if args.films:
-            measure_films(args.films)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+    config.validate(c)
+    atomic.make_folder(args.out)
+    with tempfile.TemporaryDirectory() as folder:
+        flat, raw = (_rois(c, Path(folder), correct) for correct in (True, False))
+        draw_montage(raw, args.out / "phantom-montage.png")
+        draw_correction(raw, flat, args.out / "phantom-correction.png")
+        draw_spectra(Path(folder), args.out / "phantom-spectra.svg")
+    draw_curves(args.out / "phantom-curves.svg")
+    print_observers(c.data.phantom.difficulty)
+    draw_lesions(c, args.out / "phantom-lesions.svg")
+    if args.films:
+        measure_films(args.films)
     return 0
 
 

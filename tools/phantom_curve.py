@@ -66,27 +66,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--collections", type=int, default=5, help="of each phantom (%(default)s)")
     parser.add_argument("--draws", type=int, default=40, help="of the training set (%(default)s)")
     args = parser.parse_args(arguments)
-    try:
-        if args.collections < 2:
-            raise InputError(f"--collections={args.collections} is invalid: expected at least 2")
-        if args.draws < 1:
-            raise InputError(f"--draws={args.draws} is invalid: expected at least 1")
-        with atomic.report_write_errors(args.out):
-            args.out.mkdir(parents=True, exist_ok=True)
-        params = {name: _find(name) for name in args.weights or ("imagenet", "shipped")}
-        films = [_films(spec, params) for spec in args.films]
-        phantoms = [
-            [_phantom(kind, SEED + k, params)[1] for kind in RECEPTORS]
-            for k in range(args.collections)
-        ]
-        names, draws = list(params), args.draws
-        curves = measure_curves(
-            names, [data for _, data in films[:1]], [data[0] for data in phantoms], draws
-        )
-        transfers = measure_transfer(names, films, phantoms, draws)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+    if args.collections < 2:
+        raise InputError(f"--collections={args.collections} is invalid: expected at least 2")
+    if args.draws < 1:
+        raise InputError(f"--draws={args.draws} is invalid: expected at least 1")
+    atomic.make_folder(args.out)
+    params = {name: _find(name) for name in args.weights or ("imagenet", "shipped")}
+    films = [_films(spec, params) for spec in args.films]
+    phantoms = [
+        [_phantom(kind, SEED + k, params)[1] for kind in RECEPTORS] for k in range(args.collections)
+    ]
+    names, draws = list(params), args.draws
+    curves = measure_curves(
+        names, [data for _, data in films[:1]], [data[0] for data in phantoms], draws
+    )
+    transfers = measure_transfer(names, films, phantoms, draws)
     _write(args.out / "phantom_curve.csv", CURVE_HEADER, curves)
     _write(args.out / "phantom_transfer.csv", TRANSFER_HEADER, transfers)
     draw(curves, args.out / "phantom-curve.svg")

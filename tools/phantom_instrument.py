@@ -81,20 +81,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     args = parser.parse_args(arguments)
     malloc.keep_freed_memory()
-    try:
-        environment.start_jax()
-        if args.seeds < 2:
-            raise InputError(f"--seeds={args.seeds} is invalid: expected an integer >= 2")
-        with atomic.report_write_errors(args.out):
-            args.out.mkdir(parents=True, exist_ok=True)
-        if args.figure:
-            with atomic.report_write_errors(args.figure):
-                args.figure.parent.mkdir(parents=True, exist_ok=True)
-        signals = (SHARED,) if args.shared_only else (SHARED, UNRELATED)
-        rows = measure(args.out, range(args.first, args.first + args.seeds), signals)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+    environment.start_jax()
+    if args.seeds < 2:
+        raise InputError(f"--seeds={args.seeds} is invalid: expected an integer >= 2")
+    atomic.make_folder(args.out)
+    if args.figure:
+        atomic.make_folder(args.figure.parent)
+    signals = (SHARED,) if args.shared_only else (SHARED, UNRELATED)
+    rows = measure(args.out, range(args.first, args.first + args.seeds), signals)
     print("phantom results: lesion-level AUC, multi-task - single-task, by seed")
     for row in rows:
         print(

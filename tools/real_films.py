@@ -104,8 +104,7 @@ def write_manifest(path: Path, images: Path, rows: list[Row]) -> None:
     missing = [row["image_path"] for row in rows if not (images / row["image_path"]).is_file()]
     if missing:
         raise InputError(f"{images}: {len(missing)} images are missing, the first {missing[0]}")
-    with atomic.report_write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.make_folder(path.parent)
     # '..' leads out of the real folder, also if its path has links.
     prefix = os.path.relpath(os.path.realpath(images), os.path.realpath(path.parent))
     cells = [row | {"image_path": Path(prefix, row["image_path"]).as_posix()} for row in rows]

@@ -59,8 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     flags = parser.parse_args(arguments)
     volumes = read_volumes(flags.masses) if flags.masses else {}
-    with atomic.report_write_errors(flags.out):
-        flags.out.mkdir(parents=True, exist_ok=True)
+    atomic.make_folder(flags.out)
     for workdir in flags.workdir:
         text = json.dumps(summarize(workdir, volumes), indent=1, ensure_ascii=False) + "\n"
         atomic.write_text(flags.out / f"{workdir.name}.json", text)

@@ -24,6 +24,7 @@ from mtl_jax.analysis import (
 from mtl_jax.analysis.choose_rois import ChosenRois
 from mtl_jax.analysis.gradients import integrated_gradients
 from mtl_jax.data.array_rows import Rows
+from mtl_jax.io import atomic
 from mtl_jax.io.progress import write_line
 from mtl_jax.models.base import Network, output_shapes
 from mtl_jax.training.dataset import Dataset, make_dataset, pixel_statistics
@@ -68,7 +69,7 @@ def analyse(
 
     `settings` is config.analysis. A network is loaded only if a file of its approach is missing.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    atomic.make_folder(folder)
     target_rows = inputs.target, inputs.evaluation_rows, inputs.shown_rows
     chosen = choose_rois.choose_rois(inputs.train_rows, *target_rows, settings.max_rois, seed)
     if not (folder / "rois.npz").exists():

@@ -28,7 +28,7 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]
 
 def delete_stale(folder: Path, made_from: str) -> None:
     """Delete the results in `folder` unless the digest of their inputs was `made_from`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    atomic.make_folder(folder)
     stamp = folder / MADE_FROM
     if stamp.is_file() and stamp.read_text(encoding="utf-8", errors="replace") == made_from:
         return

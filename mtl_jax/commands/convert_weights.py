@@ -11,7 +11,6 @@ torchvision's AlexNet. The default of --output is BACKBONE_imagenet, which
 """
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,18 +46,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--force", action="store_true", help="replace weights in --output")
     args = parser.parse_args(arguments)
-    try:
-        environment.start_jax()
-        if args.download == (args.input is not None):
-            raise InputError("give either a file of weights or --download")
-        beside = (args.output or get_imagenet_folder()).absolute().parent
-        source = args.input or download(beside, URL)
-        weights = convert(source, args.fc)
-        output = args.output or get_imagenet_folder(weights.metadata["backbone"])
-        save(weights, output, replace=args.force)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+    environment.start_jax()
+    if args.download == (args.input is not None):
+        raise InputError("give either a file of weights or --download")
+    beside = (args.output or get_imagenet_folder()).absolute().parent
+    source = args.input or download(beside, URL)
+    weights = convert(source, args.fc)
+    output = args.output or get_imagenet_folder(weights.metadata["backbone"])
+    save(weights, output, replace=args.force)
     print(summary(weights, output))
     return 0
 

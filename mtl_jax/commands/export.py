@@ -8,11 +8,9 @@ training cases; its scores calibrate the model and set its operating points. For
 """
 
 import argparse
-import sys
 
 from mtl_jax import environment
 from mtl_jax.io import paths
-from mtl_jax.types import InputError
 
 FORMATS = ("stablehlo", "onnx")
 
@@ -35,22 +33,18 @@ def main(arguments: list[str] | None = None) -> int:
         help="also write the network in this format",
     )
     args = parser.parse_args(arguments)
-    try:
-        environment.start_jax()
-        from mtl_jax import bundle
-        from mtl_jax.bundle.build import build_model
-        from mtl_jax.bundle.model_card import render_card
-        from mtl_jax.bundle.onnx_graph import to_onnx
-        from mtl_jax.bundle.stablehlo import to_stablehlo
-        from mtl_jax.io import atomic
+    environment.start_jax()
+    from mtl_jax import bundle
+    from mtl_jax.bundle.build import build_model
+    from mtl_jax.bundle.model_card import render_card
+    from mtl_jax.bundle.onnx_graph import to_onnx
+    from mtl_jax.bundle.stablehlo import to_stablehlo
+    from mtl_jax.io import atomic
 
-        model = build_model(args.run, args.out_of_fold, args.cache)
-        makers = {"stablehlo": to_stablehlo, "onnx": to_onnx}
-        extras = {f"model.{kind}": makers[kind](model) for kind in args.format}
-        bundle.save(model, render_card(model), args.output, extras)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+    model = build_model(args.run, args.out_of_fold, args.cache)
+    makers = {"stablehlo": to_stablehlo, "onnx": to_onnx}
+    extras = {f"model.{kind}": makers[kind](model) for kind in args.format}
+    bundle.save(model, render_card(model), args.output, extras)
     about = model.about
     print(f"{args.output}: {about['run']['id']}, tested on {model.tasks[0]}")
     print(f"calibration: {about['out_of_fold'] or about['no_calibration']}")

@@ -56,11 +56,7 @@ MAX_PRINTED = 50  # errors; more are written to a file
 
 def main(arguments: list[str] | None = None) -> int:
     flags = _parser().parse_args(arguments)
-    try:
-        return _make_manifest(flags)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+    return _make_manifest(flags)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -162,8 +158,7 @@ def _make_manifest(flags: argparse.Namespace) -> int:
 def _new_folder(folder: Path) -> Iterator[None]:
     """Remove the folder and its parents, if they are new and the block leaves them empty."""
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
-    with atomic.report_write_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    atomic.make_folder(folder)
     try:
         yield
     finally:

@@ -8,7 +8,6 @@ docs/phantom.md shows and describes them.
 
 import argparse
 import re
-import sys
 from pathlib import Path
 
 from mtl_jax import config
@@ -79,8 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
             for kind in RECEPTORS
         ]
     except InputError as error:
-        print(_name_flag(str(error)), file=sys.stderr)
-        return 2
+        raise InputError(_name_flag(str(error))) from error
     print("simulated images, not evidence about patients; sources for --config.data.sources:")
     print("\n".join(made))
     return 0

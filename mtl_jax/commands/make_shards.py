@@ -8,7 +8,6 @@ of images that cannot be used are left out, unless --strict or --set unusable=re
 
 import argparse
 import re
-import sys
 from difflib import get_close_matches
 
 from ml_collections import ConfigDict
@@ -78,8 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
         sheets = None if flags.no_contact_sheet else flags.out / "contact_sheets"
         made = [ingest.make_shards(spec, flags.out, *how, sheets) for spec in flags.source]
     except InputError as error:
-        print(name_flags(str(error), c.data), file=sys.stderr)
-        return 2
+        raise InputError(name_flags(str(error), c.data)) from error
     print(audit.format_summary(made))
     return 0
 

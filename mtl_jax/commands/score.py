@@ -24,7 +24,6 @@ from mtl_jax import environment
 from mtl_jax.io import paths
 from mtl_jax.roc.class_names import parse_classes
 from mtl_jax.training import malloc
-from mtl_jax.types import InputError
 
 if TYPE_CHECKING:
     from mtl_jax.bundle.scoring import LesionScore
@@ -74,13 +73,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--sr", action="store_true", help="write DICOM Structured Reports (extra [sr])"
     )
     args = parser.parse_args(arguments)
-    try:
-        malloc.keep_freed_memory()
-        environment.start_jax()
-        return _score(args)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+    malloc.keep_freed_memory()
+    environment.start_jax()
+    return _score(args)
 
 
 def _score(args: argparse.Namespace) -> int:

@@ -167,8 +167,7 @@ def extract(job: ImageJob) -> ImageRois:
             contrast=result.contrast,
             values=np.array([result.largest, result.depth]),
         )
-        with atomic.report_write_errors(job.cache_path):
-            job.cache_path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.make_folder(job.cache_path.parent)
         atomic.write_bytes(job.cache_path, _checksum(file.getvalue()) + file.getvalue())
     return result
 

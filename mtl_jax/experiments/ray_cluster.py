@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from mtl_jax import config, environment
 from mtl_jax.experiments.study_inputs import StudyInputs, prepare_inputs
 from mtl_jax.experiments.train_runs import train_and_score
-from mtl_jax.io import signals
+from mtl_jax.io import atomic, signals
 from mtl_jax.training import malloc
 from mtl_jax.types import InputError, Run
 
@@ -150,7 +150,7 @@ def run_task(
     _start_jax(run, gpus, platform)
     with contextlib.chdir(directory):
         run_folder = Path(folder) / "runs" / run.id
-        run_folder.mkdir(parents=True, exist_ok=True)
+        atomic.make_folder(run_folder)
         with filelock.FileLock(run_folder / ".lock"):
             if not (run_folder / "scores.csv").exists():
                 c, inputs = _prepare_inputs(settings)

@@ -85,7 +85,7 @@ def train_and_score(
     malloc.trim()  # memory of the previous runs
     if multihost.is_primary():
         for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
+            atomic.make_folder(folder)
     setup = _prepare(runs, collections, split, weights, c)
     keep = [c.keep_weights == "all" or keeps_weights(run, c.study) for run in runs]
     params = _train(runs, folders, setup, any(keep), replicas, on_steps)

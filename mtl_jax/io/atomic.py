@@ -23,6 +23,12 @@ FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PERMISSION_ERRORS = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
+def make_folder(path: Path) -> None:
+    """Create a folder and its parents if they are missing. Raise InputError if that fails."""
+    with report_write_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` in UTF-8 to `path` atomically, as `write_bytes` does."""
     write_bytes(path, text.encode("utf-8"))

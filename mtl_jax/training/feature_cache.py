@@ -20,6 +20,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from mtl_jax.data.array_rows import Rows
+from mtl_jax.io import atomic
 from mtl_jax.io.progress import Bar
 from mtl_jax.models.base import Network
 from mtl_jax.training import devices, memory, orientations, software
@@ -128,13 +129,14 @@ def _compute_activations(
     if path is None:
         return None
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.make_folder(path.parent)
         if size > shutil.disk_usage(path.parent).free / 2:
             return None
         # With the machine's name, since processes on several machines may have the same number.
         draft = path.with_name(f".{path.name}.partial-{platform.node()}-{os.getpid()}")
-        _write(draft, shape, blocks)
-        draft.replace(path)
+        with atomic.report_write_errors(path):
+            _write(draft, shape, blocks)
+            draft.replace(path)
     return Rows([np.load(path, mmap_mode="r")])
 
 

@@ -101,8 +101,7 @@ def _open_source(
 
 def _loop_run(run: TrainingRun, rois: range, training: Training) -> LoopRun:
     if multihost.is_primary():
-        with atomic.report_write_errors(run.folder):
-            run.folder.mkdir(parents=True, exist_ok=True)
+        atomic.make_folder(run.folder)
     key = jax.random.key_data(run.key).tolist()
     metadata = {**run.provenance, **training.record(), "rois": len(rois), "key": key}
     checkpoints = Checkpoints(run.folder / "checkpoint", metadata, run.accept_versions)

@@ -178,8 +178,7 @@ def _load_cache(path: Path) -> dict[str, masks.LesionLocation]:
 
 
 def _save_cache(path: Path, cache: dict[str, masks.LesionLocation]) -> None:
-    with atomic.report_write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.make_folder(path.parent)
     text = json.dumps(cache)
     atomic.write_text(path, f"{_checksum(text)}\n{text}")
 

@@ -15,6 +15,7 @@ from mtl_jax.data.sources.location import LesionBox
 from mtl_jax.data.sources.tfds_fields import Field
 from mtl_jax.imaging import mask
 from mtl_jax.imaging.value_checks import check_pixel_um
+from mtl_jax.io import atomic
 from mtl_jax.types import InputError, LesionView, prefix_errors
 
 # Official split by name of a TFDS split.
@@ -40,7 +41,7 @@ def read_views(
     `mapping` holds the feature of each field, such as label, and `constants` the fields that all
     lesion views share. Decoded images are written to `home`.
     """
-    home.mkdir(parents=True, exist_ok=True)
+    atomic.make_folder(home)
     views: list[LesionView] = []
     left_out: list[tuple[str, str]] = []
     for split in splits:
@@ -114,9 +115,10 @@ def _to_gray(value: Any, where: str) -> np.ndarray:
 def _write_image(file: Path, gray: np.ndarray) -> None:
     """Write under another name first, so that an existing file is always complete."""
     draft = file.with_suffix(f".{os.getpid()}.part")
-    with draft.open("wb") as stream:
-        np.save(stream, np.ascontiguousarray(gray), allow_pickle=False)
-    os.replace(draft, file)
+    with atomic.report_write_errors(file):
+        with draft.open("wb") as stream:
+            np.save(stream, np.ascontiguousarray(gray), allow_pickle=False)
+        os.replace(draft, file)
 
 
 def _lesions(
